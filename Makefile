@@ -1,0 +1,50 @@
+# Every command a newcomer types. `make help` lists them.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench bench-edge soak wheel lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## one real playback on this machine, from nothing; Ctrl-C ends it
+	@exec $(BIN)/python -m demo $(DEMO_ARGS)
+
+test: lint ## lint, then every test
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## format check, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: bench-edge ## every comparison, as tables
+
+bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
+	@$(BIN)/python -m bench.edge $(BENCH_ARGS)
+
+soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
+	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)
+
+wheel: $(VENV)/.dev ## build the installable wheel into dist/
+	@$(BIN)/python -m hatchling build -t wheel
+
+lock: ## resolve pyproject.toml again into locks/ (needs uv)
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast pyproject.toml -o locks/runtime.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast --extra=demo pyproject.toml -o locks/demo.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast --extra=demo --group=dev pyproject.toml -o locks/dev.txt
+
+clean: ## remove what make built
+	rm -rf $(VENV) var dist demo/player/node_modules
+
+# dev.txt holds all of demo.txt, so a virtualenv made for the tests serves the demo too.
+$(VENV)/.demo: locks/demo.txt pyproject.toml
+	@if [ ! -e $(VENV)/.dev ]; then sh demo/virtualenv.sh $(PYTHON) $(VENV) locks/demo.txt; fi
+	@touch $@
+
+$(VENV)/.dev: locks/dev.txt pyproject.toml
+	@sh demo/virtualenv.sh $(PYTHON) $(VENV) locks/dev.txt
+	@touch $@

@@ -1,0 +1,80 @@
+"""The fleet file: which sites and appliances exist. Read by steering and by the planner.
+
+Written by the operator (YAML, ``configs/fleet.yaml``); the appliance itself never reads it.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from contracts.plan import Name
+
+HttpUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,255}\Z",
+        description="scheme, host and port, no path, such as http://192.0.2.10:8080",
+    ),
+]
+
+
+class Tier(enum.Enum):
+    """How near to the viewer an appliance stands; steering prefers the first."""
+
+    ISP = "isp"  # in the ISP's own network
+    IXP = "ixp"  # at an internet exchange; the parent of ISP appliances
+
+
+class PublicKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An Ed25519 public key as a JWK (RFC 8037), as ``oca init`` prints it."""
+
+    kty: Annotated[str, Meta(pattern=r"^OKP\Z")]
+    crv: Annotated[str, Meta(pattern=r"^Ed25519\Z")]
+    x: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+
+
+class Appliance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Name
+    url: HttpUrl
+    capacity_bytes: Annotated[int, Meta(ge=1, description="what the planner may place on it, in bytes")]
+    throughput_bps: Annotated[
+        int, Meta(ge=1, description="what it may be asked to serve, in bits per second")
+    ]
+    public_key: PublicKey
+
+
+class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Name
+    tier: Tier
+    prefixes: Annotated[
+        tuple[str, ...],
+        Meta(max_length=1_000_000, description="client networks this site serves, such as 198.51.100.0/24"),
+    ]
+    appliances: Annotated[tuple[Appliance, ...], Meta(min_length=1, max_length=1000)]
+
+    def __post_init__(self) -> None:
+        for prefix in self.prefixes:
+            try:
+                ipaddress.ip_network(prefix)
+            except ValueError as error:
+                raise ValueError(f"site {self.id}: prefix {prefix!r}: {error}") from None
+
+
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sites: Annotated[tuple[Site, ...], Meta(max_length=100_000)]
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("site", [site.id for site in self.sites]),
+            ("appliance", [box.id for site in self.sites for box in site.appliances]),
+        ):
+            twice = {name for name in names if names.count(name) > 1} if len(names) < 2000 else set()
+            if twice or len(set(names)) != len(names):
+                raise ValueError(
+                    f"two {what}s have the same id{': ' + ', '.join(sorted(twice)) if twice else ''}"
+                )

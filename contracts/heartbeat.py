@@ -1,0 +1,60 @@
+"""What an appliance tells steering every two seconds, and what it hears back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from contracts import VERSION
+from contracts.catalog import Title, Version
+from contracts.plan import Name
+
+MAX_HEARTBEAT_BYTES: Final = 1 << 20
+PATH: Final = "/v1/heartbeat"
+AUDIENCE: Final = "steering"
+"""The ``aud`` of the identity token that a heartbeat carries (`contracts.token.verify_identity`)."""
+
+Count = Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
+class DiskReport(msgspec.Struct, frozen=True):
+    path: Annotated[str, Meta(max_length=255)]
+    capacity_bytes: Count
+    used_bytes: Count
+    state: Annotated[str, Meta(max_length=32)]
+
+
+class PlanProgress(msgspec.Struct, frozen=True):
+    """How far the plan has been carried out. With the plan itself this is what the appliance holds."""
+
+    version: Version
+    planned_bytes: Count
+    held_bytes: Count
+    missing_titles: Annotated[
+        tuple[Title, ...],
+        Meta(max_length=20_000, description="planned titles of which something is not yet on the disks"),
+    ] = ()
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    appliance: Name
+    boot: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z", description="drawn at each start")]
+    sequence: Annotated[int, Meta(ge=1, le=1 << 62, description="rises with each heartbeat of one boot")]
+    software: Annotated[str, Meta(max_length=64)]
+    draining: bool
+    connections: Count
+    tx_bps: Count
+    requests: Count
+    disks: Annotated[tuple[DiskReport, ...], Meta(max_length=128)]
+    plan: PlanProgress | None = None
+    contract: int = VERSION
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True):
+    """``plan`` is the newest version, so that an agent need not ask S3 whether there is one."""
+
+    state: Annotated[str, Meta(max_length=32, description="what steering takes this appliance for")]
+    plan: Version | None = None
+    contract: int = VERSION

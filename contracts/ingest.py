@@ -1,0 +1,115 @@
+"""How the fill agent puts objects onto an appliance: reserve, write, commit.
+
+One Unix stream socket, messages framed by `contracts.framing`, each the msgpack of a tagged struct;
+one answer to each request, in order. The socket's file permissions are the authentication.
+
+    agent                                    storekeeper
+      | Adopt(plan)        ------------------->  pins what it names
+      | <------------------------  Adopted(held)
+      | Reserve(object)    ------------------->  finds room on a disk, makes the incomplete file
+      | <-----------  Reserved(path, verified)  or Held or Refused
+      | pwrite(verified slices) into path
+      | Commit(key)        ------------------->  hashes every slice, fsync, rename, index
+      | <--------------------------- Committed  or Refused
+
+An incomplete file takes only slices whose digest was checked in memory; pull-through may write the
+same file at the same time, because both can only ever write the same bytes. Nothing else is
+journalled: after a crash the storekeeper hashes the file to learn which slices it has.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from contracts import VERSION
+from contracts.catalog import CatalogObject, Key, Version
+
+SOCKET_NAME: Final = "ingest.sock"
+
+
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
+    key: Key
+    size: int
+
+
+class Refusal(enum.Enum):
+    """Why the storekeeper did not do it, and what the agent then does."""
+
+    NO_ROOM = "no_room"  # leave the object out, go on with the next, exit 1 at the end
+    CORRUPT = "corrupt"  # the named slices are dropped: fetch them again
+    UNKNOWN = "unknown"  # commit without reserve, or after an eviction: reserve again
+    DISK = "disk"  # the disk failed underneath: reserve again, another disk is chosen
+    CONTRACT = "contract"  # the two programs are of different versions: stop
+
+
+class Adopt(msgspec.Struct, frozen=True, tag="adopt"):
+    """From now on this is the plan: what it names is pinned, what it does not may be evicted."""
+
+    version: Version
+    objects: tuple[Wanted, ...]
+    contract: int = VERSION
+
+
+class Reserve(msgspec.Struct, frozen=True, tag="reserve"):
+    object: CatalogObject
+
+
+class Commit(msgspec.Struct, frozen=True, tag="commit"):
+    key: Key
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """What is here? Answered by `Holdings`."""
+
+
+class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
+    held: Annotated[tuple[str, ...], Meta(description="keys of the plan that are complete")]
+
+
+class Reserved(msgspec.Struct, frozen=True, tag="reserved"):
+    path: str
+    verified: Annotated[tuple[int, ...], Meta(description="slices that need not be fetched")]
+
+
+class Held(msgspec.Struct, frozen=True, tag="held"):
+    """The object is complete already."""
+
+
+class Committed(msgspec.Struct, frozen=True, tag="committed"):
+    pass
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    why: Refusal
+    detail: str
+    slices: tuple[int, ...] = ()
+
+
+class Incomplete(msgspec.Struct, frozen=True):
+    key: str
+    size: int
+    verified_slices: int
+
+
+class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
+    appliance: str
+    plan: str | None
+    planned_objects: int
+    planned_bytes: int
+    held_objects: Annotated[int, Meta(description="of the plan")]
+    held_bytes: Annotated[int, Meta(description="of the plan")]
+    other_objects: Annotated[int, Meta(description="complete, and not in the plan: the demand cache")]
+    other_bytes: int
+    incomplete: tuple[Incomplete, ...]
+
+
+Request: TypeAlias = Adopt | Reserve | Commit | Ask
+Reply: TypeAlias = Adopted | Reserved | Held | Committed | Refused | Holdings
+
+encode = msgspec.msgpack.Encoder().encode
+decode_request = msgspec.msgpack.Decoder(Request).decode
+decode_reply = msgspec.msgpack.Decoder(Reply).decode

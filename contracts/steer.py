@@ -1,0 +1,49 @@
+"""The question of a playback service, and steering's answer."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from contracts.catalog import Country, Title
+
+MAX_REQUEST_BYTES: Final = 4 << 10
+
+Session = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}\Z")]
+
+
+class SteerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    client_ip: Annotated[str, Meta(max_length=45, description="the viewer's address, IPv4 or IPv6")]
+    title: Title
+    session: Session | None = None
+    country: Country | None = None
+    count: Annotated[int, Meta(ge=1, le=10)] = 3
+
+    def __post_init__(self) -> None:
+        try:
+            ipaddress.ip_address(self.client_ip)
+        except ValueError:
+            raise ValueError(f"client_ip: {self.client_ip!r} is not an IPv4 or IPv6 address") from None
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One appliance that can serve the playback; the first of the list is the best."""
+
+    appliance: str
+    site: str
+    tier: str
+    base_url: Annotated[str, Meta(description="ends in '/', holds the token; append TITLE/PATH")]
+    hls: str
+    dash: str
+    reason: str
+
+
+class SteerResponse(msgspec.Struct, frozen=True):
+    session: Session
+    ttl_s: int
+    candidates: tuple[Candidate, ...]
+    token: str
+    expires_at: Annotated[int, Meta(description="seconds since 1970")]

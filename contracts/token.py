@@ -1,0 +1,250 @@
+"""Tokens: what a signed URL carries, and how an appliance proves who it is.
+
+Two kinds, told apart by the JWT's ``typ`` so that one can never be used as the other:
+
+``JWT``               a viewer's: RFC 9246 URI Signing, ES256, scoped to one title. Signed by steering,
+                      which alone holds the private key; verified by every appliance.
+``nearcast-id+jwt``   an appliance's: Ed25519, made out to one receiver (steering, or one parent).
+                      Signed with the appliance's own identity key, which signs nothing else.
+
+Verification lives here because three programs need it; signing lives with its caller. Time is
+passed in. Deviations from RFC 9246: docs/divergences.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey
+
+from contracts.objectkey import TITLE_PATTERN
+
+PARAMETER: Final = "URISigningPackage"
+"""Name of the path segment, query parameter and cookie, RFC 9246 section 2."""
+
+MAX_TOKEN_BYTES: Final = 2048
+"""Ours are about 450; browsers and proxies carry URLs of 8 KiB."""
+
+CLOCK_SKEW_S: Final = 30
+"""How far a signer's clock may be ahead of ours. Expiry has no such grace."""
+
+VIEWER_TYP: Final = "JWT"
+IDENTITY_TYP: Final = "nearcast-id+jwt"
+VIEWER_ALGORITHM: Final = "ES256"
+IDENTITY_ALGORITHM: Final = "Ed25519"
+
+_compact = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z").match
+# The one shape of URI container that is issued and accepted: everything below one title, on any
+# host. A general regular expression from a token would be a program run once per new token.
+_SCOPE_HEAD: Final = "regex:https?://[^/]*/"
+_SCOPE_TAIL: Final = "/.*"
+_title = re.compile(TITLE_PATTERN + r"\Z").match
+# RFC 9246 section 2.1 and RFC 7519: claims that a verifier may see without understanding more.
+_KNOWN_CLAIMS: Final = frozenset(
+    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cdniv", "cdnicrit", "cdniuc"}
+)
+
+
+class Refusal(enum.Enum):
+    """Why a token was refused, in the words that the client is told."""
+
+    MALFORMED = "it is not a signed JWT"
+    OVERSIZED = f"it is longer than {MAX_TOKEN_BYTES} bytes"
+    TYPE = "it is of another type than is accepted here"
+    ALGORITHM = "its algorithm is not the one of the key that it names"
+    UNKNOWN_KEY = "it names a key that is not known here"
+    SIGNATURE = "its signature is wrong"
+    CLAIMS = "a claim that it must have is missing or of the wrong type"
+    UNSUPPORTED = "it makes a claim that this appliance cannot check"
+    EXPIRED = "it has expired"
+    NOT_YET = "it is not valid yet: the clock of its signer and the clock here disagree"
+    SCOPE = "it was signed for another title"
+    AUDIENCE = "it was made out to somebody else"
+    BODY = "it was made for another message"
+
+
+class TokenRefused(Exception):
+    def __init__(self, why: Refusal) -> None:
+        super().__init__(why.value)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a viewer's token allows: one title, until ``expires_at`` (seconds since 1970)."""
+
+    title: str
+    expires_at: float
+    session: str
+
+
+class KeyRing:
+    """Public keys by ``kid``. Each key has one algorithm, so a token cannot choose another."""
+
+    def __init__(self, keys: Mapping[str, ECKey | OKPKey]) -> None:
+        self._keys = dict(keys)
+
+    @classmethod
+    def from_jwks(cls, raw: bytes) -> KeyRing:
+        """From a JWK Set (RFC 7517); raises ValueError on a private or unsuitable key."""
+        document = json.loads(raw)
+        if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+            raise ValueError('not a JWK Set: {"keys": [...]} is expected')
+        keys: dict[str, ECKey | OKPKey] = {}
+        for item in document["keys"]:
+            if not isinstance(item, dict) or not isinstance(item.get("kid"), str):
+                raise ValueError("a key without a kid")
+            if item["kid"] in keys:
+                raise ValueError(f"two keys have the kid {item['kid']!r}")
+            keys[item["kid"]] = import_public(item)
+        return cls(keys)
+
+    def get(self, kid: object) -> ECKey | OKPKey | None:
+        return self._keys.get(kid) if isinstance(kid, str) else None
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def import_public(jwk: Mapping[str, Any]) -> ECKey | OKPKey:
+    """The public key in a JWK; raises ValueError when it is private, or not P-256 or Ed25519."""
+    if "d" in jwk:
+        raise ValueError("a private key where only public keys belong")
+    public: dict[str, Any] = {name: jwk[name] for name in ("kty", "crv", "x", "y", "kid") if name in jwk}
+    kind = public.get("kty"), public.get("crv")
+    try:
+        if kind == ("EC", "P-256"):
+            return ECKey.import_key(public)
+        if kind == ("OKP", "Ed25519"):
+            return OKPKey.import_key(public)
+    except (JoseError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"not a usable key: {error}") from None
+    raise ValueError(f"a key of type {kind}: only EC P-256 and OKP Ed25519 are used")
+
+
+def scope_of(title: str) -> str:
+    """The ``cdniuc`` claim (RFC 9246 section 2.1.15) that covers everything below ``title``."""
+    return _SCOPE_HEAD + title.replace(".", r"\.") + _SCOPE_TAIL
+
+
+def verify_viewer(token: str, keys: KeyRing, now: float) -> Grant:
+    """What a viewer's token grants at ``now`` (seconds since 1970); raises `TokenRefused`.
+
+    Source: RFC 9246 section 2.1, RFC 8725 (algorithm and type fixed per key, not per token).
+    """
+    claims = _verified_claims(token, keys, VIEWER_TYP, VIEWER_ALGORITHM, now)
+    if not _KNOWN_CLAIMS.issuperset(claims):
+        # A restriction we do not understand is still a restriction (cdniip, cdnistt, ...).
+        raise TokenRefused(Refusal.UNSUPPORTED)
+    if claims.get("cdniv", 1) != 1 or not _critical_understood(claims.get("cdnicrit")):
+        raise TokenRefused(Refusal.UNSUPPORTED)
+    container = claims.get("cdniuc")
+    if not isinstance(container, str):
+        raise TokenRefused(Refusal.CLAIMS)
+    if not (container.startswith(_SCOPE_HEAD) and container.endswith(_SCOPE_TAIL)):
+        raise TokenRefused(Refusal.UNSUPPORTED)
+    title = container[len(_SCOPE_HEAD) : -len(_SCOPE_TAIL)].replace(r"\.", ".")
+    if _title(title) is None:
+        raise TokenRefused(Refusal.UNSUPPORTED)
+    session = claims.get("jti", "")
+    return Grant(title, claims["exp"], session if isinstance(session, str) else "")
+
+
+def verify_identity(
+    token: str, keys: KeyRing, *, audience: str, now: float, body: bytes | None = None
+) -> str:
+    """The id of the appliance that made ``token`` out to ``audience``; raises `TokenRefused`.
+
+    With ``body``, the token must have been made for exactly that message.
+    """
+    claims = _verified_claims(token, keys, IDENTITY_TYP, IDENTITY_ALGORITHM, now)
+    if claims.get("aud") != audience:
+        raise TokenRefused(Refusal.AUDIENCE)
+    if body is not None and claims.get("body_sha256") != body_hash(body):
+        raise TokenRefused(Refusal.BODY)
+    issuer = claims.get("iss")
+    # The kid is the appliance's id: a key may speak for its owner alone.
+    if not isinstance(issuer, str) or issuer != _header(token).get("kid"):
+        raise TokenRefused(Refusal.CLAIMS)
+    return issuer
+
+
+def identity_claims(
+    appliance: str, audience: str, now: float, *, ttl_s: int, body: bytes | None
+) -> dict[str, Any]:
+    """The claims that `verify_identity` checks; the appliance signs them."""
+    claims: dict[str, Any] = {"iss": appliance, "aud": audience, "iat": int(now), "exp": int(now) + ttl_s}
+    if body is not None:
+        claims["body_sha256"] = body_hash(body)
+    return claims
+
+
+def body_hash(body: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode()
+
+
+def _verified_claims(token: str, keys: KeyRing, typ: str, algorithm: str, now: float) -> dict[str, Any]:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenRefused(Refusal.OVERSIZED)
+    if _compact(token) is None:
+        raise TokenRefused(Refusal.MALFORMED)
+    header = _header(token)
+    if header.get("typ") != typ:
+        raise TokenRefused(Refusal.TYPE)
+    key = keys.get(header.get("kid"))
+    if key is None:
+        raise TokenRefused(Refusal.UNKNOWN_KEY)
+    suits = isinstance(key, ECKey) if algorithm == VIEWER_ALGORITHM else isinstance(key, OKPKey)
+    if header.get("alg") != algorithm or not suits or not header.keys() <= {"typ", "alg", "kid"}:
+        raise TokenRefused(Refusal.ALGORITHM)
+    try:
+        payload = jws.deserialize_compact(token, key, algorithms=[algorithm]).payload
+    except (JoseError, ValueError, TypeError):
+        raise TokenRefused(Refusal.SIGNATURE) from None
+    claims = _json_object(payload)
+    for name in ("exp", "iat", "nbf"):
+        value = claims.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 40:
+            raise TokenRefused(Refusal.CLAIMS)
+    if "exp" not in claims:
+        raise TokenRefused(Refusal.CLAIMS)
+    if now >= claims["exp"]:
+        raise TokenRefused(Refusal.EXPIRED)
+    if max(claims.get("nbf", 0), claims.get("iat", 0)) > now + CLOCK_SKEW_S:
+        raise TokenRefused(Refusal.NOT_YET)
+    return claims
+
+
+def _critical_understood(names: object) -> bool:
+    """Whether every claim that ``cdnicrit`` lists (RFC 9246 section 2.1.9) is one we check."""
+    if names is None:
+        return True
+    return isinstance(names, str) and set(names.split(",")) <= _KNOWN_CLAIMS
+
+
+def _header(token: str) -> dict[str, Any]:
+    part = token.partition(".")[0]
+    try:
+        return _json_object(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except binascii.Error:
+        raise TokenRefused(Refusal.MALFORMED) from None
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise TokenRefused(Refusal.MALFORMED) from None
+    if not isinstance(value, dict):
+        raise TokenRefused(Refusal.MALFORMED)
+    return value

@@ -1,0 +1,147 @@
+"""The appliance's configuration: one typed tree, read once, handed to every process."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.fleet import HttpUrl
+from contracts.plan import Name
+from daemon.config import ConfigError, load
+from daemon.s3 import S3Config
+
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of ``192.0.2.1:8080`` or ``[2001:db8::1]:8080``; raises ValueError."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        number = int(port)
+        if not 0 <= number <= 65535:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{text!r} is not ADDRESS:PORT, such as 0.0.0.0:8080 or [::]:8080") from None
+    return host, number
+
+
+class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: Annotated[str, Meta(pattern=r"^/", description="folder on a file system of its own")]
+    capacity_bytes: Annotated[int, Meta(ge=1)] | None = None
+    """Bytes we may use; 95 % of the file system when left out."""
+
+
+class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    required: bool = True
+    """False serves to anyone: for a lab only."""
+    keys_file: Annotated[str, Meta(description="JWK Set with steering's public keys")] | None = None
+    peers_file: Annotated[str, Meta(description="JWK Set of appliances that may pull from here")] | None = (
+        None
+    )
+
+
+class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: Name
+    url: HttpUrl
+
+
+class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    urls: tuple[HttpUrl, ...]
+    heartbeat_interval_s: Seconds = 2.0
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 25_000
+    """In all; each worker takes its share."""
+    target_bytes: Annotated[int, Meta(ge=256, le=65536)] = 8192
+    """Of the request target: 414 beyond. The same as nginx's large_client_header_buffers."""
+    header_bytes: Annotated[int, Meta(ge=1024, le=1 << 20)] = 32768
+    """Of all header fields: 431 beyond."""
+    header_timeout_s: Seconds = 15
+    """From a request's first byte to its last."""
+    idle_timeout_s: Seconds = 60
+    """Of a connection that asks nothing."""
+    send_timeout_s: Seconds = 30
+    """Of a client that takes nothing."""
+
+
+class Pull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a miss is fetched from upstream."""
+
+    connect_timeout_s: Seconds = 2
+    stall_timeout_s: Seconds = 10
+    """Without a byte from upstream."""
+    wait_timeout_s: Seconds = 30
+    """How long a player waits for its first byte before it is told 504."""
+    concurrent: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Upstream requests at a time."""
+    catalog_refresh_s: Seconds = 30
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    appliance: Name
+    disks: Annotated[tuple[Disk, ...], Meta(min_length=1, max_length=128)]
+    origin: S3Config
+    listen: str = "0.0.0.0:8080"  # noqa: S104 - an appliance's purpose is to be reached
+    admin: str = "127.0.0.1:9080"
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    """Edge workers; 0 is one per core."""
+    state_dir: Annotated[str, Meta(pattern="^/")] = "/var/lib/nearcast"
+    run_dir: Annotated[str, Meta(pattern="^/")] = "/run/nearcast"
+    auth: Auth = Auth()
+    cors_origins: tuple[str, ...] = ()
+    """Web origins whose players may read the answers; "*" is any."""
+    parents: tuple[Parent, ...] = ()
+    """Asked in this order before the origin."""
+    steering: Steering = Steering(urls=())
+    limits: Limits = Limits()
+    pull: Pull = Pull()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        for address in (self.listen, self.admin):
+            split_address(address)
+        if self.auth.required and self.auth.keys_file is None:
+            raise ValueError(
+                "auth.keys_file is missing: name the JWK Set that `steering init` wrote, "
+                "or set auth.required to false in a lab"
+            )
+        paths = [os.path.normpath(disk.path) for disk in self.disks]
+        for first in paths:
+            if paths.count(first) > 1:
+                raise ValueError(f"disks: {first} is listed twice")
+            if any(other != first and other.startswith(first + "/") for other in paths):
+                raise ValueError(f"disks: {first} lies around another disk of the list")
+
+    @property
+    def worker_count(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def identity_file(self) -> Path:
+        return Path(self.state_dir) / "identity.jwk"
+
+
+def load_config(path: Path) -> Config:
+    return load(path, Config)
+
+
+__all__ = [
+    "Auth",
+    "Config",
+    "ConfigError",
+    "Disk",
+    "Limits",
+    "Parent",
+    "Pull",
+    "Steering",
+    "load_config",
+    "split_address",
+]

@@ -89,7 +89,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     disks: Annotated[tuple[Disk, ...], Meta(min_length=1, max_length=128)]
     origin: S3Config
-    listen: str = "0.0.0.0:8080"  # noqa: S104 - an appliance's purpose is to be reached
+    listen: str = "0.0.0.0:8080"
     admin: str = "127.0.0.1:9080"
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     """Edge workers; 0 is one per core."""

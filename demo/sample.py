@@ -1,0 +1,40 @@
+"""A video to publish when the user names none: moving picture, time code and tone, made by ffmpeg."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import imageio_ffmpeg
+
+from demo.layout import CHECKOUT
+from demo.processes import Processes
+
+# testsrc2 draws its time code itself: no font is needed, and the sample is the same everywhere.
+_PICTURE: Final = "testsrc2=size=1280x720:rate=25"
+_TONE: Final = "sine=frequency=440:beep_factor=4:sample_rate=48000"
+
+
+def sample_video(processes: Processes, duration_s: int) -> Path:
+    """The path of the sample; made once, and kept between runs in ``var/sample``."""
+    path = CHECKOUT / "var" / "sample" / f"testsrc2-720p25-{duration_s}s.mp4"
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.mp4")
+    try:
+        processes.capture(
+            "sample",
+            [
+                *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y"),
+                *("-f", "lavfi", "-i", _PICTURE, "-f", "lavfi", "-i", _TONE, "-t", str(duration_s)),
+                # Quick to make, and good enough to be encoded once more.
+                *("-c:v", "libx264", "-preset", "ultrafast", "-crf", "16", "-pix_fmt", "yuv420p"),
+                *("-c:a", "aac", "-b:a", "128k", "-ac", "2", unfinished),
+            ],
+        )
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,174 @@
+"""The admin port: health, metrics, status, drain, purge. For operators and machines, never for players.
+
+Bound to loopback by default. A web page in an operator's browser could reach it there, so requests
+that a page makes (they carry ``Origin``) may read nothing and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from contracts.objectkey import BadKey, parse_key, parse_title
+from contracts.problem import MEDIA_TYPE, Problem, render
+from oca.counters import Counters, descriptions
+from oca.status import ObjectStatus, Status
+
+_MAX_BODY_BYTES: Final = 4096
+
+
+class Purge(msgspec.Struct, forbid_unknown_fields=True):
+    """Exactly one of the three."""
+
+    key: str | None = None
+    title: str | None = None
+    prefix: Annotated[str, Meta(min_length=1)] | None = None
+
+    def matcher(self) -> Callable[[str], bool]:
+        """Whether an object key is meant; raises ValueError when it is not clear which are."""
+        if [self.key, self.title, self.prefix].count(None) != 2:
+            raise ValueError('exactly one of "key", "title" and "prefix" is expected')
+        if self.key is not None:
+            key = parse_key(self.key)
+            return lambda candidate: candidate == key
+        prefix = f"{parse_title(self.title)}/" if self.title is not None else self.prefix
+        assert prefix is not None
+        return lambda candidate: candidate.startswith(prefix)
+
+
+class Admin:
+    """The routes; what they show and do is passed in, so that this file knows no store."""
+
+    def __init__(
+        self,
+        status: Callable[[], Status],
+        counters: Callable[[], Counters],
+        object_status: Callable[[str], ObjectStatus | None],
+        not_ready: Callable[[], str | None],
+        drain: Callable[[bool], None],
+        purge: Callable[[Callable[[str], bool]], int],
+    ) -> None:
+        self._status = status
+        self._counters = counters
+        self._object_status = object_status
+        self._not_ready = not_ready
+        self._drain = drain
+        self._purge = purge
+        self._registry = CollectorRegistry()
+        self._registry.register(self)  # type: ignore[arg-type] # any object with collect()
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_refuse_pages])
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/v1/status", self._get_status),
+                web.get("/v1/disks", self._get_disks),
+                web.get("/v1/objects/{key:.+}", self._get_object),
+                web.post("/v1/drain", self._post_drain),
+                web.post("/v1/undrain", self._post_undrain),
+                web.post("/v1/purge", self._post_purge),
+            ]
+        )
+        return app
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        why = self._not_ready()
+        return web.Response(text="ready\n") if why is None else problem(Problem.UNAVAILABLE, why)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _get_status(self, _: web.Request) -> web.Response:
+        return _json(self._status())
+
+    async def _get_disks(self, _: web.Request) -> web.Response:
+        return _json(self._status().disks)
+
+    async def _get_object(self, request: web.Request) -> web.Response:
+        try:
+            found = self._object_status(parse_key(request.match_info["key"]))
+        except BadKey as error:
+            return problem(Problem.BAD_KEY, str(error))
+        return _json(found) if found is not None else problem(Problem.NOT_FOUND)
+
+    async def _post_drain(self, _: web.Request) -> web.Response:
+        self._drain(True)
+        return _json({"state": self._status().state})
+
+    async def _post_undrain(self, _: web.Request) -> web.Response:
+        self._drain(False)
+        return _json({"state": self._status().state})
+
+    async def _post_purge(self, request: web.Request) -> web.Response:
+        try:
+            matches = msgspec.json.decode(await request.read(), type=Purge).matcher()
+        except (msgspec.DecodeError, ValueError) as error:
+            return problem(Problem.BAD_FIELD, str(error))
+        return _json({"purged": self._purge(matches)})
+
+    def collect(self) -> list[Metric]:
+        """Everything `/metrics` shows, made when it is asked for. Source: Prometheus naming practices."""
+        status, counters, sentences = self._status(), self._counters(), descriptions()
+        metrics: list[Metric] = [
+            InfoMetricFamily("oca", "The appliance", {"id": status.id, "version": status.version}),
+            GaugeMetricFamily("oca_ready", "1 when it may take traffic", int(self._not_ready() is None)),
+            GaugeMetricFamily("oca_draining", "1 while draining", int(status.state == "draining")),
+            GaugeMetricFamily("oca_workers", "Edge workers connected to the storekeeper", status.workers),
+            GaugeMetricFamily("oca_connections", "Open client connections", status.connections),
+            GaugeMetricFamily("oca_incomplete_objects", "Objects on their way in", status.incomplete),
+        ]
+        for row in counters.__struct_fields__:
+            metrics.append(CounterMetricFamily(f"oca_edge_{row}", sentences[row], getattr(counters, row)))
+        capacity = GaugeMetricFamily("oca_disk_capacity_bytes", "Bytes we may use", labels=["disk"])
+        used = GaugeMetricFamily("oca_disk_used_bytes", "Bytes promised to objects", labels=["disk"])
+        serving = GaugeMetricFamily("oca_disk_serving", "1 when the disk is in service", labels=["disk"])
+        for disk in status.disks:
+            capacity.add_metric([disk.path], disk.capacity_bytes)
+            used.add_metric([disk.path], disk.used_bytes)
+            serving.add_metric([disk.path], int(disk.state == "serving"))
+        received = CounterMetricFamily("oca_upstream_received_bytes", "Bytes pulled", labels=["upstream"])
+        faults = CounterMetricFamily("oca_upstream_faults", "Failed pulls", labels=["upstream", "fault"])
+        for upstream in status.upstreams:
+            received.add_metric([upstream.name], upstream.bytes)
+            for fault, count in upstream.faults.items():
+                faults.add_metric([upstream.name, fault], count)
+        metrics += [capacity, used, serving, received, faults]
+        if status.plan is not None:
+            metrics.append(
+                GaugeMetricFamily(
+                    "oca_plan_share_done", "Share of the plan's bytes held", status.plan.share_done
+                )
+            )
+        return metrics
+
+
+def problem(kind: Problem, detail: str | None = None) -> web.Response:
+    return web.Response(status=kind.status, body=render(kind, detail), content_type=MEDIA_TYPE)
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value) + b"\n", content_type="application/json")
+
+
+@web.middleware
+async def _refuse_pages(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    if "Origin" in request.headers:
+        return problem(Problem.CROSS_SITE)
+    return await handler(request)

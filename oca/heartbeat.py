@@ -1,0 +1,146 @@
+"""Tells steering every two seconds that this appliance lives, what it carries and what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+import msgspec
+
+from contracts.documents import BadDocument, decode, encode
+from contracts.heartbeat import AUDIENCE, PATH, DiskReport, Heartbeat, HeartbeatReply, PlanProgress
+from contracts.objectkey import title_of
+from daemon.log import event
+from oca.config import Steering
+from oca.identity import Identity
+from oca.status import Status, SteeringStatus
+from oca.store.index import Index
+
+log = logging.getLogger("oca.heartbeat")
+
+_REPLY_BYTES: Final = 64 << 10
+_MAX_MISSING_TITLES: Final = 20_000
+
+
+class Heart:
+    """One beat goes to every configured steering URL; each may be away without harm to the others."""
+
+    def __init__(
+        self,
+        config: Steering,
+        identity: Identity,
+        http: aiohttp.ClientSession,
+        status: Callable[[], Status],
+        index: Index,
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._http = http
+        self._status = status
+        self._index = index
+        self._boot = secrets.token_hex(8)
+        self._sequence = 0
+        self._heard: dict[str, float] = {}
+        self._states: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
+        self.newest_plan: str | None = None
+        """The newest plan version that steering knows of."""
+
+    async def run(self) -> None:
+        """Beats until cancelled."""
+        while True:
+            started = time.monotonic()
+            await self.beat()
+            elapsed = time.monotonic() - started
+            await asyncio.sleep(max(0.1, self._config.heartbeat_interval_s - elapsed))
+
+    async def beat(self) -> None:
+        """One heartbeat to every steering URL, at the same time."""
+        self._sequence += 1
+        body = encode(self._message())
+        token = self._identity.token(AUDIENCE, time.time(), body)
+        await asyncio.gather(*(self._send(url, body, token) for url in self._config.urls))
+
+    def steering(self) -> tuple[SteeringStatus, ...]:
+        now = time.monotonic()
+        return tuple(
+            SteeringStatus(
+                url,
+                self._states.get(url, ""),
+                self._errors.get(url, ""),
+                round(now - self._heard[url], 1) if url in self._heard else None,
+            )
+            for url in self._config.urls
+        )
+
+    async def _send(self, url: str, body: bytes, token: str) -> None:
+        try:
+            async with self._http.post(
+                url + PATH,
+                data=body,
+                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=max(1.0, self._config.heartbeat_interval_s)),
+                allow_redirects=False,
+            ) as answer:
+                raw = await answer.content.read(_REPLY_BYTES + 1)
+                if answer.status != 200:
+                    raise BadDocument(url, f"answered {answer.status}: {_detail(raw)}")
+                reply = decode(raw, HeartbeatReply, name=url, limit_bytes=_REPLY_BYTES)
+        except TimeoutError:
+            self._failed(url, "did not answer in time")
+        except (aiohttp.ClientError, OSError, BadDocument) as error:
+            self._failed(url, str(error))
+        else:
+            if self._errors.pop(url, None) is not None or reply.state != self._states.get(url):
+                event(log, "steering answers", url=url, state=reply.state)
+            self._heard[url] = time.monotonic()
+            self._states[url] = reply.state
+            self.newest_plan = reply.plan
+
+    def _failed(self, url: str, why: str) -> None:
+        if self._errors.get(url) != why:
+            event(log, "heartbeat failed", logging.WARNING, url=url, why=why)
+        self._errors[url] = why
+
+    def _message(self) -> Heartbeat:
+        status = self._status()
+        return Heartbeat(
+            appliance=status.id,
+            boot=self._boot,
+            sequence=self._sequence,
+            software=status.version,
+            draining=status.state == "draining",
+            connections=status.connections,
+            tx_bps=status.tx_bps,
+            requests=status.requests,
+            disks=tuple(
+                DiskReport(disk.path, disk.capacity_bytes, disk.used_bytes, disk.state)
+                for disk in status.disks
+            ),
+            plan=self._progress(status),
+        )
+
+    def _progress(self, status: Status) -> PlanProgress | None:
+        if status.plan is None:
+            return None
+        missing = sorted({title_of(key) for key in self._index.missing()})
+        return PlanProgress(
+            status.plan.version,
+            status.plan.bytes,
+            status.plan.held_bytes,
+            tuple(missing[:_MAX_MISSING_TITLES]),
+        )
+
+
+def _detail(raw: bytes) -> str:
+    """What a problem document says, or the start of whatever else was sent."""
+    try:
+        document = msgspec.json.decode(raw)
+        return str(document.get("detail") or document.get("title"))
+    except (msgspec.DecodeError, AttributeError):
+        return repr(raw[:80])

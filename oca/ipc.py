@@ -1,0 +1,110 @@
+"""What edge workers and the storekeeper say to one another, over a Unix stream socket.
+
+A hit needs no message. A worker that lacks an object sends `Locate`; one that lacks slices of an
+object it has open sends `Want`. Everything else is told to all workers as it happens. Messages are
+keyed by object, not by request, so that any number of players waiting in one worker cost one.
+
+    edge worker                                  storekeeper
+      | Locate(key)         ------------------>  on a disk, or in the catalog, or nowhere
+      | <--------- Found(key, disk, verified)    or Failed
+      | Want(key, first, last) --------------->  fetched from upstream, once for everybody
+      | <-------------------  Ready(key, slice)  one by one as they are verified, or Failed
+      | <---------------------- Complete(key)    the file lies under objects/ now
+      | <------------------------ Forget(keys)   evicted or replaced: close it
+      | Report(...)         ------------------>  once a second: counters, and what was touched
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, TypeAlias
+
+import msgspec
+
+from oca.counters import Counters
+
+SOCKET_NAME: Final = "edge.sock"
+
+
+class Outcome(enum.Enum):
+    """Why a worker does not get what it asked for, and what it then tells its players."""
+
+    UNKNOWN = "unknown"  # not in the catalog: 404
+    NO_CATALOG = "no_catalog"  # the catalog was never read and the object is not here: 503
+    UPSTREAM = "upstream"  # every upstream failed or lied: 502
+    SLOW = "slow"  # no upstream answered in time: 504
+    NO_ROOM = "no_room"  # no disk can take it: 503
+    LOST = "lost"  # the storekeeper went away: 503, and another appliance is a moment away
+
+
+class Locate(msgspec.Struct, frozen=True, tag="locate"):
+    key: str
+
+
+class Want(msgspec.Struct, frozen=True, tag="want"):
+    key: str
+    first: int
+    last: int
+    """The last slice wanted, inclusive."""
+
+
+class Touch(msgspec.Struct, frozen=True, array_like=True):
+    key: str
+    requests: int
+    bytes: int
+
+
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    worker: int
+    counters: Counters
+    connections: int
+    touched: tuple[Touch, ...]
+
+
+class Fault(msgspec.Struct, frozen=True, tag="fault"):
+    """A read of this object failed with this errno: the disk under it may be dying."""
+
+    key: str
+    disk: str
+    errno: int
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    key: str
+    disk: str
+    verified: bytes | None
+    """Bit i (of byte i // 8, least significant first) is slice i; None when the object is complete."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    key: str
+    slice: int
+
+
+class Complete(msgspec.Struct, frozen=True, tag="complete"):
+    key: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Without slices: the object itself. With: those from ``first`` to ``last``."""
+
+    key: str
+    outcome: Outcome
+    first: int = 0
+    last: int = -1
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    keys: tuple[str, ...]
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    on: bool
+
+
+ToStore: TypeAlias = Locate | Want | Report | Fault
+ToEdge: TypeAlias = Found | Ready | Complete | Failed | Forget | Drain
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_store = msgspec.msgpack.Decoder(ToStore).decode
+decode_to_edge = msgspec.msgpack.Decoder(ToEdge).decode

@@ -1,0 +1,79 @@
+"""What an appliance says of itself: `/v1/status`, read by `oca status` and by whoever watches it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class HitRatio(msgspec.Struct, frozen=True):
+    """Since the storekeeper started; None before the first answer with a body."""
+
+    requests: float | None
+    bytes: float | None
+
+
+class DiskStatus(msgspec.Struct, frozen=True):
+    path: str
+    state: str
+    capacity_bytes: int
+    used_bytes: Annotated[int, Meta(description="complete objects, and all of each incomplete one")]
+    objects: int
+    why: Annotated[str, Meta(description="why it is not in service")] = ""
+
+
+class PlanStatus(msgspec.Struct, frozen=True):
+    version: str
+    objects: int
+    bytes: int
+    held_objects: int
+    held_bytes: int
+    share_done: float
+
+
+class SteeringStatus(msgspec.Struct, frozen=True):
+    url: str
+    state: Annotated[str, Meta(description="what steering takes us for; empty before its first answer")]
+    error: Annotated[str, Meta(description="why the last heartbeat failed; empty when it did not")]
+    age_s: Annotated[float | None, Meta(description="since the last heartbeat that was answered")]
+
+
+class UpstreamStatus(msgspec.Struct, frozen=True):
+    name: str
+    bytes: int
+    faults: dict[str, int]
+
+
+class Status(msgspec.Struct, frozen=True):
+    id: str
+    state: Literal["starting", "serving", "draining"]
+    version: str
+    uptime_s: float
+    workers: int
+    connections: int
+    tx_bps: int
+    requests: int
+    hit_ratio: HitRatio
+    disks: tuple[DiskStatus, ...]
+    plan: PlanStatus | None
+    incomplete: int
+    steering: tuple[SteeringStatus, ...]
+    upstreams: tuple[UpstreamStatus, ...]
+    catalog: str | None
+    catalog_error: str | None
+
+
+class ObjectStatus(msgspec.Struct, frozen=True):
+    """`/v1/objects/{key}`"""
+
+    key: str
+    size: int
+    etag: str
+    disk: str
+    complete: bool
+    pinned: bool
+    verified_slices: int
+    slices: int
+    requests: Annotated[int, Meta(description="since the storekeeper started, complete objects only")]

@@ -1,0 +1,16 @@
+"""The storekeeper: the only process that writes the disks, so nothing here needs a lock.
+
+Belongs here: what is on the disks, what is let in and out, fetching from upstream, the ingest and
+edge-link servers. Does not: a player's request, a byte on its way to a player.
+Talks to edge workers through `oca.ipc`, to the fill agent through `contracts.ingest`.
+
+    disks      one disk: identity, room, the files on it
+    incomplete one object on its way in: its file and its verified slices
+    index      what is complete, in order of last use; which of it the plan pins
+    store      the operations on these, each of which leaves all of them true
+    catalog    what exists at the origin, as far as it was read
+    upstream   one parent or the origin: bytes of an object, or a named failure
+    pull       misses: each slice is fetched once, whoever asks
+    ingest     the fill agent's door
+    edgelink   the edge workers' door
+"""

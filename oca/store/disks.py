@@ -1,0 +1,191 @@
+"""One disk: its identity, its room, and the files on it. Each disk fails alone.
+
+DISK/nearcast.json            identity and format version, written by `oca init`
+DISK/objects/ab/cd/{hash}     complete objects (`oca.objectfile`)
+DISK/incomplete/{hash}        objects on their way in
+DISK/quarantine/{hash}        files that did not hold what they should; never served
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from contracts.catalog import CatalogObject
+from contracts.objectkey import object_hash
+from oca.objectfile import BadObjectFile, complete_path, description, incomplete_path, read_description
+
+FORMAT: Final = 1
+IDENTITY_NAME: Final = "nearcast.json"
+_USABLE_SHARE: Final = 0.95
+_LOST: Final = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EUCLEAN})
+"""Errors of the device or its file system, not of one file."""
+
+
+class State(enum.Enum):
+    SERVING = "serving"  # read and written
+    FAILED = "failed"  # taken out: nothing on it is counted, served or written until a restart
+
+
+class Identity(msgspec.Struct, frozen=True):
+    format: int
+    disk: str
+    appliance: str
+
+
+class DiskError(Exception):
+    """The disk cannot be used; the message says why and what to do."""
+
+
+class Disk:
+    """One configured folder. ``capacity_bytes`` is what we may use, ``used_bytes`` what is promised."""
+
+    def __init__(self, path: Path, capacity_bytes: int | None) -> None:
+        self.path = path
+        self.state = State.FAILED
+        self.why = "not opened yet"
+        self.used_bytes = 0
+        self.capacity_bytes = capacity_bytes or 0
+        self._configured_bytes = capacity_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        return self.capacity_bytes - self.used_bytes if self.state is State.SERVING else 0
+
+    def open(self, appliance: str) -> None:
+        """Takes the disk into service; raises `DiskError` and leaves it out when it must not be."""
+        try:
+            raw = (self.path / IDENTITY_NAME).read_bytes()
+            identity = msgspec.json.decode(raw, type=Identity)
+        except FileNotFoundError:
+            # An unmounted disk is an empty folder of the root file system: never write there.
+            raise self.fail(f"{self.path} is not marked as ours: mount it, or run `oca init`") from None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise self.fail(f"{self.path / IDENTITY_NAME}: {error}") from None
+        if identity.format != FORMAT:
+            raise self.fail(f"{self.path} has format {identity.format}, and this program knows {FORMAT}")
+        if identity.appliance != appliance:
+            raise self.fail(f"{self.path} belongs to appliance {identity.appliance!r}, not to {appliance!r}")
+        try:
+            for name in ("objects", "incomplete", "quarantine"):
+                (self.path / name).mkdir(exist_ok=True)
+            room = os.statvfs(self.path)
+        except OSError as error:
+            raise self.fail(f"{self.path}: {error.strerror}") from None
+        self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
+        self.state, self.why, self.used_bytes = State.SERVING, "", 0
+
+    def fail(self, why: str) -> DiskError:
+        """Takes the disk out of service; returns the error for whoever wants to raise it."""
+        self.state, self.why, self.used_bytes = State.FAILED, why, 0
+        return DiskError(why)
+
+    def scan(self) -> Iterator[tuple[CatalogObject, bool]]:
+        """Every object on the disk, and whether it is complete. Files that lie are quarantined."""
+        for folder in sorted((self.path / "objects").glob("??/??")):
+            for file in folder.iterdir():
+                item = self._described(file)
+                if item is not None:
+                    yield item, True
+        for file in (self.path / "incomplete").iterdir():
+            item = self._described(file)
+            if item is not None:
+                yield item, False
+
+    def create(self, item: CatalogObject, *, allocate: bool) -> int:
+        """Makes the incomplete file of ``item`` and returns it open for reading and writing.
+
+        With ``allocate`` the room is taken from the file system at once, so that ENOSPC comes now and
+        not in the middle. Raises OSError; leaves nothing behind then.
+        """
+        path = incomplete_path(self.path, item.key)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            tail = description(item)
+            if allocate:
+                os.posix_fallocate(fd, 0, item.size + len(tail))
+            view = memoryview(tail)
+            at = item.size
+            while view:
+                written = os.pwrite(fd, view, at)
+                view, at = view[written:], at + written
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        return fd
+
+    def promote(self, key: str, fd: int) -> None:
+        """Makes the incomplete file of ``key`` complete: when this returns it survives a power cut.
+
+        The object exists from the rename on. Raises OSError; the file then stays incomplete.
+        """
+        os.fsync(fd)
+        target = complete_path(self.path, key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(incomplete_path(self.path, key), target)
+        for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
+            _sync_folder(folder)
+
+    def remove(self, key: str) -> None:
+        """Removes the complete object; whoever has it open keeps reading it."""
+        complete_path(self.path, key).unlink(missing_ok=True)
+
+    def remove_incomplete(self, key: str) -> None:
+        incomplete_path(self.path, key).unlink(missing_ok=True)
+
+    def _described(self, file: Path) -> CatalogObject | None:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            item = read_description(fd)
+            if object_hash(item.key) == file.name:
+                return item
+        except BadObjectFile:
+            pass
+        finally:
+            os.close(fd)
+        os.replace(file, self.path / "quarantine" / file.name)
+        return None
+
+
+def mark(path: Path, appliance: str) -> bool:
+    """Marks a folder as a disk of ``appliance``; False when it was already. Raises `DiskError`, OSError."""
+    file = path / IDENTITY_NAME
+    if file.exists():
+        Disk(path, None).open(appliance)
+        return False
+    if any(child.name != "lost+found" for child in path.iterdir()):
+        raise DiskError(f"{path} is not empty and not marked as ours: empty it, or name another folder")
+    identity = Identity(FORMAT, secrets.token_hex(8), appliance)
+    draft = file.with_suffix(".new")
+    with draft.open("wb") as out:
+        out.write(msgspec.json.encode(identity))
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(draft, file)
+    _sync_folder(path)
+    return True
+
+
+def is_disk_fault(error: OSError) -> bool:
+    """Whether an error speaks against the whole disk, and not against one file or its size."""
+    return error.errno in _LOST
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some file systems (FUSE among them) refuse to sync a folder: then the rename is as
+        # durable as they make it.
+        with contextlib.suppress(PermissionError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)

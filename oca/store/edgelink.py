@@ -1,0 +1,130 @@
+"""The edge workers' door: `oca.ipc` on a Unix socket. All workers hear everything that happens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from contracts.framing import BadFrame, Unframer, pack
+from daemon.log import event
+from oca import ipc
+from oca.counters import Counters
+from oca.store.disks import is_disk_fault
+from oca.store.pull import Puller
+from oca.store.store import Store
+
+log = logging.getLogger("oca.store.edgelink")
+
+
+class EdgeLinks:
+    """Counters are kept per worker place; what a dead worker counted is carried over to its heir."""
+
+    def __init__(self, store: Store, puller: Puller) -> None:
+        self._store = store
+        self._puller = puller
+        self._links: set[_Link] = set()
+        self._retired = Counters()
+        self.draining = False
+        store.listeners.append(self.tell)
+
+    async def listen(self, path: Path) -> asyncio.Server:
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)  # rw-------: our own processes
+        try:
+            return await asyncio.get_running_loop().create_unix_server(lambda: _Link(self), str(path))
+        finally:
+            os.umask(before)
+
+    @property
+    def workers(self) -> int:
+        return len(self._links)
+
+    @property
+    def connections(self) -> int:
+        return sum(link.connections for link in self._links)
+
+    def counters(self) -> Counters:
+        """The sum over all workers that ever were, since the storekeeper started."""
+        total = Counters()
+        total.add(self._retired)
+        for link in self._links:
+            total.add(link.counters)
+        return total
+
+    def drain(self, on: bool) -> None:
+        self.draining = on
+        self.tell(ipc.Drain(on))
+
+    def tell(self, message: ipc.ToEdge) -> None:
+        frame = pack(ipc.encode(message))
+        for link in self._links:
+            link.transport.write(frame)
+
+    def opened(self, link: _Link) -> None:
+        self._links.add(link)
+        if self.draining:
+            link.send(ipc.Drain(True))
+
+    def closed(self, link: _Link) -> None:
+        self._links.discard(link)
+        self._retired.add(link.counters)
+
+    def received(self, link: _Link, message: ipc.ToStore) -> None:
+        if isinstance(message, ipc.Want):
+            self._puller.want(message.key, message.first, message.last)
+        elif isinstance(message, ipc.Locate):
+            task = asyncio.ensure_future(self._locate(link, message.key))
+            link.tasks.add(task)
+            task.add_done_callback(link.tasks.discard)
+        elif isinstance(message, ipc.Report):
+            link.counters, link.connections = message.counters, message.connections
+            for touch in message.touched:
+                self._store.index.touch(touch.key, touch.requests)
+        else:
+            self._fault(message)
+
+    async def _locate(self, link: _Link, key: str) -> None:
+        link.send(await self._puller.locate(key))
+
+    def _fault(self, message: ipc.Fault) -> None:
+        error = OSError(message.errno, os.strerror(message.errno))
+        event(log, "read failed", logging.ERROR, key=message.key, disk=message.disk, why=error.strerror)
+        for disk in self._store.disks:
+            if str(disk.path) == message.disk and is_disk_fault(error):
+                self._store.blame(disk, error)
+
+
+class _Link(asyncio.Protocol):
+    """One worker's connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, links: EdgeLinks) -> None:
+        self._links = links
+        self._unframer = Unframer()
+        self.counters = Counters()
+        self.connections = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._links.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._links.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for payload in self._unframer.feed(data):
+                self._links.received(self, ipc.decode_to_store(payload))
+        except (BadFrame, msgspec.MsgspecError) as error:
+            event(log, "edge link refused", logging.ERROR, why=str(error))
+            self.transport.close()
+
+    def send(self, message: ipc.ToEdge) -> None:
+        self.transport.write(pack(ipc.encode(message)))

@@ -1,0 +1,119 @@
+"""The fill agent's door: `contracts.ingest` on a Unix socket that only our group may open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from contracts import VERSION, ingest
+from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
+from contracts.ingest import Refusal
+from daemon.log import event
+from oca.store.store import Corrupt, NoRoom, Store
+
+log = logging.getLogger("oca.store.ingest")
+
+
+class IngestServer:
+    """``on_adopt`` is told the plan after it is in force, to remember it over a restart."""
+
+    def __init__(self, store: Store, on_adopt: Callable[[ingest.Adopt], None]) -> None:
+        self._store = store
+        self._on_adopt = on_adopt
+
+    async def listen(self, path: Path) -> asyncio.Server:
+        path.unlink(missing_ok=True)
+        before = os.umask(0o117)  # rw-rw----: the socket's permissions are the authentication
+        try:
+            return await asyncio.start_unix_server(self._serve, path)
+        finally:
+            os.umask(before)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                header = await reader.readexactly(HEADER_BYTES)
+                payload = await reader.readexactly(payload_length(header))
+                reply = await self._answer(ingest.decode_request(payload))
+                writer.write(pack(ingest.encode(reply)))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the agent hung up, or was killed: what it reserved stays, and it comes back for it
+        except (BadFrame, msgspec.MsgspecError) as error:
+            event(log, "ingest client refused", logging.WARNING, why=str(error))
+        finally:
+            writer.close()
+
+    async def _answer(self, request: ingest.Request) -> ingest.Reply:
+        if isinstance(request, ingest.Adopt):
+            return self._adopt(request)
+        if isinstance(request, ingest.Reserve):
+            return await self._reserve(request)
+        if isinstance(request, ingest.Commit):
+            return await self._commit(request)
+        return holdings(self._store)
+
+    def _adopt(self, request: ingest.Adopt) -> ingest.Reply:
+        if request.contract != VERSION:
+            return ingest.Refused(
+                Refusal.CONTRACT,
+                f"the agent speaks contract version {request.contract}, and the storekeeper {VERSION}",
+            )
+        self._store.adopt(request.version, {item.key: item.size for item in request.objects})
+        self._on_adopt(request)
+        held = tuple(item.key for item in request.objects if self._store.index.get(item.key) is not None)
+        event(log, "plan adopted", version=request.version, objects=len(request.objects), held=len(held))
+        return ingest.Adopted(held)
+
+    async def _reserve(self, request: ingest.Reserve) -> ingest.Reply:
+        item = request.object
+        entry = self._store.index.get(item.key)
+        if entry is not None and entry.etag == item.etag and entry.size == item.size:
+            return ingest.Held()
+        try:
+            begun = self._store.begin(item, allocate=True)
+            for index in await asyncio.to_thread(begun.check, begun.missing()):
+                self._store.slice_ready(begun, index)
+        except NoRoom as error:
+            return ingest.Refused(Refusal.NO_ROOM, str(error))
+        except OSError as error:
+            return ingest.Refused(Refusal.DISK, f"{item.key}: {error.strerror}")
+        return ingest.Reserved(str(begun.path), tuple(i for i in range(begun.slices) if begun.has(i)))
+
+    async def _commit(self, request: ingest.Commit) -> ingest.Reply:
+        begun = self._store.incomplete.get(request.key)
+        if begun is None:
+            if self._store.index.get(request.key) is not None:
+                return ingest.Committed()  # pull-through was faster by a slice
+            return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was not reserved, or purged since")
+        try:
+            await self._store.finish(begun, recheck=True)
+        except Corrupt as error:
+            return ingest.Refused(Refusal.CORRUPT, str(error), tuple(error.slices))
+        except OSError as error:
+            return ingest.Refused(Refusal.DISK, f"{request.key}: {error.strerror}")
+        return ingest.Committed()
+
+
+def holdings(store: Store) -> ingest.Holdings:
+    """What the store has, beside what its plan wants."""
+    held_objects, held_bytes = store.index.in_plan()
+    total_bytes = sum(entry.size for entry in store.index)
+    return ingest.Holdings(
+        appliance=store.appliance,
+        plan=store.plan,
+        planned_objects=len(store.index.pinned),
+        planned_bytes=sum(store.index.pinned.values()),
+        held_objects=held_objects,
+        held_bytes=held_bytes,
+        other_objects=len(store.index) - held_objects,
+        other_bytes=total_bytes - held_bytes,
+        incomplete=tuple(
+            ingest.Incomplete(key, item.item.size, item.verified) for key, item in store.incomplete.items()
+        ),
+    )

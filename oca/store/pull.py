@@ -1,0 +1,167 @@
+"""Misses: every missing slice is fetched once, whoever asks, verified, stored, and told to all.
+
+A run of consecutive missing slices is one upstream request. Upstreams are asked in order; what one
+did not deliver, the next is asked for. The players' connections play no part: a run goes on when
+the player that caused it is gone, since the next one is never far behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from contracts.documents import BadDocument
+from contracts.objectkey import slice_span
+from daemon.log import event
+from oca import ipc
+from oca.ipc import Outcome
+from oca.store.catalog import CatalogView, NoCatalog
+from oca.store.incomplete import Incomplete, WrongSlice
+from oca.store.store import NoRoom, Store
+from oca.store.upstream import Fault, Upstream, UpstreamError
+
+log = logging.getLogger("oca.store.pull")
+
+RUN_SLICES: Final = 8
+"""Slices of one upstream request: 8 MiB, as S3 clients use for their parts."""
+
+
+class Puller:
+    def __init__(
+        self, store: Store, catalog: CatalogView, upstreams: Sequence[Upstream], concurrent: int
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._upstreams = upstreams
+        self._places = asyncio.Semaphore(concurrent)
+        self._under_way: set[tuple[Incomplete, int]] = set()
+        self._locating: dict[str, asyncio.Task[ipc.Found | ipc.Failed]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.bytes_from: dict[str, int] = {upstream.name: 0 for upstream in upstreams}
+        self.faults: dict[tuple[str, Fault], int] = {}
+
+    async def locate(self, key: str) -> ipc.Found | ipc.Failed:
+        """Where the object is or is going to be; begins it when it is in the catalog and not here."""
+        entry = self._store.index.get(key)
+        if entry is not None:
+            return ipc.Found(key, str(entry.disk.path), None)
+        begun = self._store.incomplete.get(key)
+        if begun is not None and begun.verified:
+            return _found(begun)
+        task = self._locating.get(key)
+        if task is None:
+            task = self._locating[key] = asyncio.ensure_future(self._begin(key))
+            task.add_done_callback(lambda _: self._locating.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _begin(self, key: str) -> ipc.Found | ipc.Failed:
+        try:
+            item = await self._catalog.find(key)
+            if item is None:
+                return ipc.Failed(key, Outcome.UNKNOWN)
+            begun = self._store.begin(item)
+            if begun.verified == 0 and begun.slices:
+                # After a restart the file may hold slices that nobody has looked at yet.
+                for index in await asyncio.to_thread(begun.check, begun.missing()):
+                    begun.mark(index)
+            if begun.done:
+                await self._store.finish(begun, recheck=False)
+                return ipc.Found(key, str(begun.disk.path), None)
+            return _found(begun)
+        except NoCatalog:
+            return ipc.Failed(key, Outcome.NO_CATALOG)
+        except UpstreamError as error:
+            return ipc.Failed(key, Outcome.SLOW if error.fault is Fault.SLOW else Outcome.UPSTREAM)
+        except BadDocument as error:
+            event(log, "catalog entry refused", logging.ERROR, why=str(error))
+            return ipc.Failed(key, Outcome.UPSTREAM)
+        except (NoRoom, OSError) as error:
+            event(log, "no room for a miss", logging.WARNING, key=key, why=str(error))
+            return ipc.Failed(key, Outcome.NO_ROOM)
+
+    def want(self, key: str, first: int, last: int) -> None:
+        """Sees to it that slices ``first`` to ``last`` (inclusive) are fetched; `Ready` tells of each."""
+        item = self._store.incomplete.get(key)
+        if item is None:
+            # Complete or gone since the worker asked: its entry is out of date, and it will look again.
+            self._store.tell(ipc.Forget((key,)))
+            return
+        run: list[int] = []
+        for index in range(max(first, 0), min(last, item.slices - 1) + 1):
+            if item.has(index) or (item, index) in self._under_way:
+                self._start(item, run)
+                run = []
+            else:
+                run.append(index)
+                if len(run) == RUN_SLICES:
+                    self._start(item, run)
+                    run = []
+        self._start(item, run)
+
+    def _start(self, item: Incomplete, run: list[int]) -> None:
+        if not run:
+            return
+        self._under_way.update((item, index) for index in run)
+        task = asyncio.ensure_future(self._run(item, run[0], run[-1]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, item: Incomplete, first: int, last: int) -> None:
+        """Fetches one run of slices from the first upstream that has the right bytes."""
+        outcome = Outcome.UPSTREAM
+        try:
+            async with self._places:
+                at = first
+                for upstream in self._upstreams:
+                    try:
+                        async for index in self._slices(upstream, item, at, last):
+                            self._under_way.discard((item, index))
+                            self._store.slice_ready(item, index)
+                            at = index + 1
+                    except (UpstreamError, WrongSlice) as error:
+                        outcome = self._note(upstream, item, error)
+                    if at > last:
+                        break
+            if at <= last:
+                self._store.tell(ipc.Failed(item.item.key, outcome, at, last))
+            elif item.done:
+                await self._store.finish(item, recheck=False)
+        except OSError as error:
+            event(log, "cannot store", logging.ERROR, key=item.item.key, why=error.strerror)
+            self._store.blame(item.disk, error)
+            self._store.tell(ipc.Failed(item.item.key, Outcome.NO_ROOM, first, last))
+        finally:
+            self._under_way.difference_update((item, index) for index in range(first, last + 1))
+
+    async def _slices(
+        self, upstream: Upstream, item: Incomplete, first: int, last: int
+    ) -> AsyncIterator[int]:
+        """Yields the index of each slice once it is in the file."""
+        size = item.item.size
+        start, end = slice_span(first, size)[0], slice_span(last, size)[1]
+        buffer = bytearray()
+        index = first
+        async for piece in upstream.fetch(item.item, start, end):
+            buffer += piece
+            self.bytes_from[upstream.name] += len(piece)
+            while index <= last:
+                low, high = slice_span(index, size)
+                if len(buffer) < high - low:
+                    break
+                await asyncio.to_thread(item.write, index, buffer[: high - low])
+                del buffer[: high - low]
+                yield index
+                index += 1
+
+    def _note(self, upstream: Upstream, item: Incomplete, error: UpstreamError | WrongSlice) -> Outcome:
+        fault = error.fault if isinstance(error, UpstreamError) else Fault.LIED
+        self.faults[upstream.name, fault] = self.faults.get((upstream.name, fault), 0) + 1
+        level = logging.ERROR if fault is Fault.LIED else logging.WARNING
+        event(log, "upstream failed", level, upstream=upstream.name, key=item.item.key, why=str(error))
+        return Outcome.SLOW if fault is Fault.SLOW else Outcome.UPSTREAM
+
+
+def _found(item: Incomplete) -> ipc.Found:
+    return ipc.Found(item.item.key, str(item.disk.path), bytes(item.bitmap))

@@ -1,0 +1,255 @@
+"""The storekeeper process: wires the store's parts together and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from importlib import metadata
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from contracts import ingest
+from contracts.catalog import CatalogObject
+from daemon.log import event
+from oca.admin import Admin
+from oca.config import Config
+from oca.counters import Counters
+from oca.heartbeat import Heart
+from oca.identity import Identity
+from oca.ipc import SOCKET_NAME
+from oca.status import DiskStatus, HitRatio, ObjectStatus, PlanStatus, Status, UpstreamStatus
+from oca.store.catalog import CatalogView
+from oca.store.disks import Disk, State
+from oca.store.edgelink import EdgeLinks
+from oca.store.ingest import IngestServer
+from oca.store.pull import Puller
+from oca.store.store import Store
+from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_session
+
+log = logging.getLogger("oca.store")
+
+_RATE_WINDOW_S = 5.0
+
+
+class Storekeeper:
+    def __init__(self, config: Config, http: aiohttp.ClientSession) -> None:
+        self.config = config
+        self.started = time.monotonic()
+        self.version = metadata.version("nearcast") if _installed() else "checkout"
+        self.store = Store(
+            config.appliance, [Disk(Path(disk.path), disk.capacity_bytes) for disk in config.disks]
+        )
+        identity = Identity.load(config.appliance, config.identity_file)
+        origin = OriginUpstream(config.origin, http)
+        upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
+        upstreams.append(origin)
+        self.catalog = CatalogView(origin, time.monotonic, self._changed)
+        self.puller = Puller(self.store, self.catalog, upstreams, config.pull.concurrent)
+        self.links = EdgeLinks(self.store, self.puller)
+        self.ingest = IngestServer(self.store, self._remember_plan)
+        self.heart = Heart(config.steering, identity, http, self.status, self.store.index)
+        self.admin = Admin(
+            self.status,
+            self.links.counters,
+            self.object_status,
+            self.not_ready,
+            self.links.drain,
+            self.store.purge,
+        )
+        self._rates: list[tuple[float, int]] = []
+        self._plan_file = Path(config.state_dir) / "plan.msgpack"
+
+    async def run(self, admin_socket: socket.socket, ready: int) -> None:
+        """Serves until SIGTERM or SIGINT; writes a byte to the descriptor ``ready`` once it does."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await asyncio.to_thread(self.store.open)
+        self._recall_plan()
+        runner = web.AppRunner(self.admin.application(), access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, admin_socket).start()
+        run_dir = Path(self.config.run_dir)
+        servers = [
+            await self.links.listen(run_dir / SOCKET_NAME),
+            await self.ingest.listen(run_dir / ingest.SOCKET_NAME),
+        ]
+        chores = [
+            asyncio.create_task(chore) for chore in (self.heart.run(), self._refresh_catalog(), self._rate())
+        ]
+        os.write(ready, b"r")
+        event(log, "storekeeper ready", objects=len(self.store.index), plan=self.store.plan)
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopped, *chores], return_when=asyncio.FIRST_COMPLETED)
+        for chore in chores:
+            chore.cancel()
+        for server in servers:
+            server.close()
+        await runner.cleanup()
+        for chore in done - {stopped}:
+            chore.result()  # a chore ends only by failing: let that be seen, and the supervisor restart us
+
+    async def _refresh_catalog(self) -> None:
+        while True:
+            await self.catalog.refresh()
+            await asyncio.sleep(self.config.pull.catalog_refresh_s)
+
+    async def _rate(self) -> None:
+        """Keeps the last seconds' totals of bytes sent, for ``tx_bps``."""
+        while True:
+            total = self.links.counters()
+            now = time.monotonic()
+            self._rates.append((now, total.hit_bytes + total.miss_bytes))
+            while self._rates[0][0] < now - _RATE_WINDOW_S:
+                self._rates.pop(0)
+            await asyncio.sleep(1)
+
+    def _changed(self, objects: dict[str, CatalogObject]) -> None:
+        """Drops what was published again with other bytes: the next player gets the new ones."""
+        stale = [
+            entry
+            for item in objects.values()
+            if (entry := self.store.index.get(item.key)) is not None and entry.etag != item.etag
+        ]
+        self.store.evict(stale)
+        for item in objects.values():
+            begun = self.store.incomplete.get(item.key)
+            if begun is not None and begun.item.etag != item.etag:
+                self.store.abandon(begun)
+
+    def _remember_plan(self, plan: ingest.Adopt) -> None:
+        draft = self._plan_file.with_suffix(".new")
+        draft.write_bytes(ingest.encode(plan))
+        os.replace(draft, self._plan_file)
+
+    def _recall_plan(self) -> None:
+        try:
+            plan = ingest.decode_request(self._plan_file.read_bytes())
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError) as error:
+            # The agent sends it again at its next run; until then nothing is pinned.
+            event(log, "plan not recalled", logging.WARNING, why=str(error))
+            return
+        if isinstance(plan, ingest.Adopt):
+            self.store.adopt(plan.version, {item.key: item.size for item in plan.objects})
+
+    def not_ready(self) -> str | None:
+        """Why this appliance should take no traffic now; None when it may."""
+        if self.links.draining:
+            return "draining"
+        if not any(disk.state is State.SERVING for disk in self.store.disks):
+            return "no disk is in service"
+        if not self.links.workers:
+            return "no edge worker is connected"
+        return None
+
+    def status(self) -> Status:
+        counters = self.links.counters()
+        on_disk: dict[str, int] = {}
+        for entry in self.store.index:
+            path = str(entry.disk.path)
+            on_disk[path] = on_disk.get(path, 0) + 1
+        return Status(
+            id=self.config.appliance,
+            state="draining" if self.links.draining else "starting" if not self.links.workers else "serving",
+            version=self.version,
+            uptime_s=round(time.monotonic() - self.started, 1),
+            workers=self.links.workers,
+            connections=self.links.connections,
+            tx_bps=self._tx_bps(),
+            requests=counters.requests,
+            hit_ratio=_hit_ratio(counters),
+            disks=tuple(
+                DiskStatus(
+                    str(disk.path),
+                    disk.state.value,
+                    disk.capacity_bytes,
+                    disk.used_bytes,
+                    on_disk.get(str(disk.path), 0),
+                    disk.why,
+                )
+                for disk in self.store.disks
+            ),
+            plan=self._plan_status(),
+            incomplete=len(self.store.incomplete),
+            steering=self.heart.steering(),
+            upstreams=tuple(
+                UpstreamStatus(
+                    name,
+                    count,
+                    {fault.value: n for (who, fault), n in self.puller.faults.items() if who == name},
+                )
+                for name, count in self.puller.bytes_from.items()
+            ),
+            catalog=self.catalog.version,
+            catalog_error=self.catalog.error,
+        )
+
+    def _plan_status(self) -> PlanStatus | None:
+        if self.store.plan is None:
+            return None
+        pinned = self.store.index.pinned
+        total = sum(pinned.values())
+        held_objects, held_bytes = self.store.index.in_plan()
+        share = held_bytes / total if total else 1.0
+        return PlanStatus(self.store.plan, len(pinned), total, held_objects, held_bytes, round(share, 4))
+
+    def _tx_bps(self) -> int:
+        if len(self._rates) < 2:
+            return 0
+        (then, before), (now, after) = self._rates[0], self._rates[-1]
+        return max(0, int((after - before) * 8 / (now - then)))
+
+    def object_status(self, key: str) -> ObjectStatus | None:
+        pinned = key in self.store.index.pinned
+        begun = self.store.incomplete.get(key)
+        entry = self.store.index.get(key)
+        if entry is not None:
+            slices = -(-entry.size >> 20)
+            return ObjectStatus(
+                key,
+                entry.size,
+                entry.etag,
+                str(entry.disk.path),
+                True,
+                pinned,
+                slices,
+                slices,
+                entry.requests,
+            )
+        if begun is not None:
+            item, disk = begun.item, str(begun.disk.path)
+            return ObjectStatus(
+                key, item.size, item.etag, disk, False, pinned, begun.verified, begun.slices, 0
+            )
+        return None
+
+
+def _hit_ratio(counters: Counters) -> HitRatio:
+    answers = counters.hits + counters.misses
+    sent = counters.hit_bytes + counters.miss_bytes
+    return HitRatio(
+        round(counters.hits / answers, 4) if answers else None,
+        round(counters.hit_bytes / sent, 4) if sent else None,
+    )
+
+
+def _installed() -> bool:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version("nearcast"))
+    return False
+
+
+async def run(config: Config, admin_socket: socket.socket, ready: int) -> None:
+    async with client_session(config.pull) as http:
+        await Storekeeper(config, http).run(admin_socket, ready)

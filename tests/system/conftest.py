@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from .browser import chromium, require_chromium
+from .running_demo import Demo
+
+# Away from the defaults, so that the tests run beside a demo that somebody watches.
+PORT_OFFSET = 21_000
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A demo that is ready; each module has its own, for some of them kill it."""
+    running = Demo(tmp_path_factory.mktemp("system") / "demo", PORT_OFFSET)
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    require_chromium()
+    with chromium() as started:
+        yield started

@@ -1,0 +1,216 @@
+"""The demo, as its users meet it: players, a playback service, an operator, a browser.
+
+One demo serves the whole module. What a test breaks (an appliance it kills) it mends again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from playwright.sync_api import Browser
+
+from .browser import Player
+from .running_demo import Demo, decoded_frames, wait_until
+
+pytestmark = pytest.mark.timeout(600)
+
+ALL = {"isp-a1", "isp-a2", "ixp-b1"}
+FRAMES = 60 * 25
+"""Of the sample: a minute at 25 frames a second."""
+
+
+def published(demo: Demo) -> dict[str, bytes]:
+    """Every object below media/ in S3, by its key there without the prefix."""
+    origin = demo.endpoints["origin"]
+    client = boto3.client(
+        "s3",
+        endpoint_url=origin["endpoint_url"],
+        aws_access_key_id=origin["access_key"],
+        aws_secret_access_key=origin["secret_key"],
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    try:
+        listed = client.list_objects_v2(Bucket=origin["bucket"], Prefix="media/")
+        assert not listed["IsTruncated"]
+        return {
+            item["Key"].removeprefix("media/"): client.get_object(Bucket=origin["bucket"], Key=item["Key"])[
+                "Body"
+            ].read()
+            for item in listed["Contents"]
+        }
+    finally:
+        client.close()
+
+
+def test_endpoints_file_says_where_everything_is(demo: Demo) -> None:
+    endpoints = demo.endpoints
+    assert endpoints.keys() == {
+        *("steering", "steering_key", "origin", "appliances", "title", "player", "hls", "dash")
+    }
+    assert endpoints["origin"].keys() == {"endpoint_url", "bucket", "access_key", "secret_key"}
+    assert endpoints["title"] == "tt0001"
+    assert endpoints["hls"].startswith("/tt0001/")
+    assert endpoints["dash"].startswith("/tt0001/")
+    boxes = {box["id"]: box for box in endpoints["appliances"]}
+    assert {(name, box["site"], box["tier"]) for name, box in boxes.items()} == {
+        ("isp-a1", "isp-a", "isp"),
+        ("isp-a2", "isp-a", "isp"),
+        ("ixp-b1", "ixp-b", "ixp"),
+    }
+    children = {process.pid for process in demo.descendants()}
+    for name, box in boxes.items():
+        assert box.keys() == {"id", "site", "tier", "url", "admin", "pid"}
+        assert box["pid"] in children
+        status = json.loads(demo.request(f"{box['admin']}/v1/status")[2])
+        assert status["id"] == name
+
+
+def test_steering_offers_the_viewers_own_network_first_and_the_exchange_last(demo: Demo) -> None:
+    answer = demo.steer()
+    assert [candidate["tier"] for candidate in answer["candidates"]] == ["isp", "isp", "ixp"]
+    assert {candidate["appliance"] for candidate in answer["candidates"]} == ALL
+    for candidate in answer["candidates"]:
+        assert candidate["hls"] == candidate["base_url"] + demo.endpoints["hls"].lstrip("/")
+        assert candidate["dash"] == candidate["base_url"] + demo.endpoints["dash"].lstrip("/")
+        assert candidate["reason"]
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_every_byte_that_an_appliance_serves_is_the_byte_that_was_published(demo: Demo, name: str) -> None:
+    base_url = demo.offered()[name]["base_url"]
+    originals = published(demo)
+    assert len(originals) >= 5  # three encodes and two manifests, at the least
+    for key, original in originals.items():
+        status, headers, body = demo.request(base_url + key)
+        assert status == 200
+        assert hashlib.sha256(body).digest() == hashlib.sha256(original).digest(), key
+        # What the fill brought needs nobody else.
+        assert last_member(headers["cache-status"]) == [name, "hit"], key
+
+
+@pytest.mark.parametrize("form", ["hls", "dash"])
+@pytest.mark.parametrize("name", ["isp-a1", "ixp-b1"])
+def test_ffmpeg_decodes_the_whole_title_without_an_error(demo: Demo, name: str, form: str) -> None:
+    frames = decoded_frames(demo.offered()[name][form])
+    # Three pictures of 360, 480 and 720 lines, and whatever sound comes with them.
+    assert frames.count(FRAMES) == 3
+    assert len(frames) > 3
+    assert all(frames)
+
+
+def test_what_an_isp_appliance_lacks_it_pulls_through_the_exchange_and_that_one_from_s3(demo: Demo) -> None:
+    originals = published(demo)
+    key = max(originals, key=lambda item: len(originals[item]))
+    url = demo.offered()["isp-a1"]["base_url"] + key
+
+    purge(demo, "isp-a1", key)
+    assert fetch(demo, url, originals[key]) == [["ixp-b1", "hit"], ["isp-a1", "fwd=miss"]]
+    settled = [["isp-a1", "hit"]]
+    wait_until("the object is stored", lambda: fetch(demo, url, originals[key]) == settled, 10)
+
+    purge(demo, "isp-a1", key)
+    purge(demo, "ixp-b1", key)
+    assert fetch(demo, url, originals[key]) == [["ixp-b1", "fwd=miss"], ["isp-a1", "fwd=miss"]]
+
+
+def purge(demo: Demo, name: str, key: str) -> None:
+    status, _, body = demo.request(f"{demo.appliance(name)['admin']}/v1/purge", body={"key": key})
+    assert (status, json.loads(body)) == (200, {"purged": 1})
+
+
+def fetch(demo: Demo, url: str, original: bytes) -> list[list[str]]:
+    """Cache-Status of a whole GET, nearest to the origin first; its bytes must be the original's."""
+    status, headers, body = demo.request(url)
+    assert status == 200
+    assert body == original
+    return [last_member(member) for member in headers["cache-status"].split(",")]
+
+
+def last_member(cache_status: str) -> list[str]:
+    """The cache's name and what it did (RFC 9211: `hit` or `fwd=...`) in the member nearest to us."""
+    name, did, *_ = [item.strip() for item in cache_status.split(",")[-1].split(";")]
+    return [name, did]
+
+
+def test_the_playback_service_gives_the_browser_candidates_and_never_the_key(demo: Demo) -> None:
+    url = f"{demo.endpoints['player']}api/playback"
+    status, headers, body = demo.request(url, body={"title": "tt0001"})
+    assert status == 200
+    assert headers["cache-control"] == "no-store"
+    assert demo.endpoints["steering_key"].encode() not in body
+    answer = json.loads(body)
+    assert {item["appliance"] for item in answer["candidates"]} == ALL
+    assert answer["hls"] == demo.endpoints["hls"].lstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"title": "tt9999"}, 404, "There is no title tt9999."),
+        ({"title": "../etc"}, 422, "$.title"),
+        ({"title": "tt0001", "client_ip": "192.0.2.1"}, 422, "client_ip"),
+        ([], 422, "object"),
+    ],
+)
+def test_the_playback_service_says_what_is_wrong_with_a_question(
+    demo: Demo, body: Any, status: int, says: str
+) -> None:
+    answered, headers, raw = demo.request(f"{demo.endpoints['player']}api/playback", body=body)
+    assert answered == status
+    assert headers["content-type"].startswith("application/problem+json")
+    assert says in json.loads(raw)["detail"]
+
+
+def test_the_page_may_run_no_code_but_its_own(demo: Demo) -> None:
+    status, headers, _ = demo.request(demo.endpoints["player"])
+    assert status == 200
+    assert "script-src 'self'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("engine", ["hls", "dash"])
+def test_a_browser_plays_on_when_the_appliance_that_serves_it_is_killed(
+    demo: Demo, browser: Browser, engine: str
+) -> None:
+    demo.wait_offered(ALL)
+    player = Player(browser, f"{demo.endpoints['player']}?engine={engine}")
+    try:
+        player.wait_for("probe.advanced >= 20", 60)
+        assert player.state("error") is None
+        assert player.state("stalls") == 0
+        first = player.state("appliance")
+        assert first.startswith("isp-")
+
+        player.mark()
+        demo.kill(first)
+        # More than the buffer holds: what is shown at the end came from elsewhere.
+        player.wait_for("probe.advanced >= 18", 60)
+        assert player.standstill_s() < 4
+        assert player.state("appliance") in ALL - {first}
+        assert player.state("error") is None
+        # Steering has noticed too, and the page has asked it again.
+        wait_until("steering drops it", lambda: set(demo.offered()) == ALL - {first}, 10)
+        player.wait_for(
+            f"nearcast.candidates.length === 2 && nearcast.candidates.every((c) => c.appliance !== '{first}')",
+            20,
+        )
+        assert player.errors == []
+    finally:
+        player.page.close()
+    demo.restart(first)
+    demo.wait_offered(ALL)
+
+
+def test_the_page_says_so_when_a_title_does_not_exist(demo: Demo, browser: Browser) -> None:
+    player = Player(browser, f"{demo.endpoints['player']}?title=tt9999")
+    try:
+        player.wait_for("window.nearcast?.error !== null", 20)
+        assert player.page.get_by_role("alert").inner_text() == "There is no title tt9999."
+    finally:
+        player.page.close()

@@ -1,0 +1,110 @@
+"""How a demo refuses to start, and how it ends: with one clear line, and with nothing left behind."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .conftest import PORT_OFFSET
+from .running_demo import CHECKOUT, Demo, wait_until
+
+pytestmark = pytest.mark.timeout(600)
+
+OTHER_OFFSET = PORT_OFFSET + 1000
+
+
+def refused(folder: Path, offset: int, *more: str) -> str:
+    """Standard error of a demo that does not start; nothing else may have been printed."""
+    result = subprocess.run(
+        [*Demo.command(folder, offset), *more],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    return result.stderr
+
+
+def left_behind(folder: Path, before: list[psutil.Process]) -> list[psutil.Process]:
+    """Those of ``before`` that live, and whoever else has the demo's folder in its command line."""
+    return [process for process in {*before, *psutil.process_iter()} if lives(process, folder, before)]
+
+
+def lives(process: psutil.Process, folder: Path, before: list[psutil.Process]) -> bool:
+    try:
+        # is_running() compares start times: another process with the same pid is not meant. Who has
+        # ended and waits for its parent to look has an empty command line.
+        return process.is_running() and any(
+            process in before or str(folder) in word for word in process.cmdline()
+        )
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_port_in_use_is_one_line_that_names_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 7080 + OTHER_OFFSET)):
+        said = refused(tmp_path / "demo", OTHER_OFFSET)
+    assert said == (
+        f"demo: port {7080 + OTHER_OFFSET} (steering) is in use: stop what listens there, or shift every port: "
+        'make demo DEMO_ARGS="--port-offset 1000"\n'
+    )
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("the only copy")
+    said = refused(tmp_path, OTHER_OFFSET)
+    assert said == f"demo: {tmp_path} holds something that is not a demo's: name another --dir\n"
+    assert (tmp_path / "thesis.txt").read_text() == "the only copy"
+
+
+def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    said = refused(tmp_path / "demo", OTHER_OFFSET, "--source", "holiday.mp4")
+    assert said == "demo: --source holiday.mp4: no such file\n"
+
+
+def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:
+    """Even in the middle of publishing, when the encoder is a grandchild."""
+    demo = Demo(tmp_path / "demo", OTHER_OFFSET)
+    try:
+
+        def encoders() -> list[psutil.Process]:
+            assert demo.process.poll() is None, demo.said()
+            running = demo.descendants() if "Publishing" in demo.said() else []
+            return [process for process in running if process.name().startswith("ffmpeg")]
+
+        wait_until("the encoder runs", encoders, 300)
+        before = demo.descendants()
+        demo.process.kill()
+        demo.process.wait()
+        wait_until("nothing is left", lambda: not left_behind(demo.folder, before), 10)
+    finally:
+        demo.close()
+
+
+def test_an_appliance_that_ends_by_itself_is_reported(demo: Demo) -> None:
+    pid = demo.pid("isp-a2")
+    demo.kill("isp-a2")
+    wait_until("a report", lambda: f"isp-a2 (pid {pid}) was ended by SIGKILL" in demo.said(), 10)
+
+
+def test_ctrl_c_ends_every_process_and_a_second_demo_is_refused_until_then(
+    demo: Demo, tmp_path: Path
+) -> None:
+    said = refused(demo.folder, PORT_OFFSET)
+    assert said.startswith(f"demo: a demo is running already (pid {demo.process.pid}, in {demo.folder})")
+    said = refused(tmp_path / "demo", PORT_OFFSET)
+    assert said.startswith(f"demo: port {8083 + PORT_OFFSET} (ixp-b1, players) is in use")
+
+    before = demo.descendants()
+    assert len(before) >= 6  # S3, steering, two appliances with their workers, the playback service
+    assert demo.interrupt() == 0
+    assert left_behind(demo.folder, before) == []
+    assert not demo.endpoints_file.exists()
+    assert (demo.folder / "logs" / "steering.log").exists()

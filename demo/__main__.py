@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import tempfile
@@ -104,7 +103,7 @@ def _say_what_to_try(console: Console, layout: Layout, endpoints: Endpoints) -> 
     """The few things worth trying, each ready to paste into another terminal."""
 
     def short(path: Path) -> str:
-        return os.path.relpath(path)
+        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
     programs = short(Path(sys.executable).parent)
     first = next(box for box in endpoints.appliances if box.tier == "isp")

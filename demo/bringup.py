@@ -16,16 +16,17 @@ from rich.console import Console
 from contracts.fleet import PublicKey
 from contracts.steer import SteerResponse
 from daemon.cli import CommandError
+from daemon.s3 import S3Error
 from demo import configs, npm
 from demo.endpoints import ApplianceEndpoint, Endpoints
-from demo.layout import HOST, Box, Layout
+from demo.layout import BUCKET, HOST, Box, Layout
+from demo.origin import start_s3
 from demo.playback import KEY_VARIABLE
 from demo.processes import Child, Processes, python
 from demo.sample import sample_video
 
 SAMPLE_S: Final = 60
 _READY_S: Final = 30
-_STEPS: Final = 10
 
 
 class Bringup:
@@ -74,7 +75,13 @@ class Bringup:
         )
 
     def _start_s3(self) -> configs.Origin:
-        raise NotImplementedError
+        layout = self._layout
+        self._say(f"Starting S3 on port {layout.s3_port}")
+        try:
+            origin, _ = start_s3(self._processes, layout.root / "s3", HOST, layout.s3_port, BUCKET)
+        except S3Error as error:
+            raise CommandError(str(error)) from None
+        return origin
 
     def _init(self, origin: configs.Origin) -> str:
         """Identities, configurations; the API key of steering."""

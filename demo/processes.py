@@ -24,7 +24,8 @@ _LOG_TAIL_BYTES: Final = 1500
 class Child:
     name: str
     process: subprocess.Popen[bytes]
-    log: Path
+    log: Path | None
+    """Where its output goes; None is our own terminal."""
     reported: bool = False
 
     @property
@@ -42,6 +43,8 @@ class Child:
 
     def failure(self) -> CommandError:
         """How it ended, with the last it said: an error for whoever needed it."""
+        if self.log is None:
+            return CommandError(f"{self.name} {self.ending()}; its own words are above")
         try:
             tail = self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
         except OSError:
@@ -74,7 +77,7 @@ class Processes:
 
     def show(self, name: str, command: Sequence[str | Path]) -> None:
         """Runs a command to its end, its output on our terminal; raises `CommandError` when it fails."""
-        child = Child(name, _spawn(command, stdout=None, stderr=None), self.logs / f"{name}.log")
+        child = Child(name, _spawn(command, stdout=None, stderr=None), None)
         self._wait(child)
 
     def capture(self, name: str, command: Sequence[str | Path], cwd: Path | None = None) -> bytes:

@@ -132,8 +132,9 @@ async function play() {
 video.addEventListener("canplay", play, { once: true });
 // The sample is a minute long, and killing appliances is worth more time than that.
 video.addEventListener("ended", () => {
+  // Not before it is there: dash.js pauses a video that has ended.
+  video.addEventListener("seeked", play, { once: true });
   video.currentTime = 0;
-  play();
 });
 view.onUnmute(video);
 view.onAgain(() => location.reload());

@@ -1,0 +1,100 @@
+"""Our side of `contracts.ingest`: one blocking Unix socket, one request at a time."""
+
+from __future__ import annotations
+
+import socket
+from types import TracebackType
+from typing import Final, TypeVar
+
+import msgspec
+
+from contracts import ingest
+from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
+
+_TIMEOUT_S: Final = 900
+"""The longest answer hashes and syncs an object: 20 GB at the 50 MB/s of a busy disk take 400 s."""
+
+T = TypeVar("T")
+
+
+class StorekeeperGone(Exception):
+    """No storekeeper, or one that stopped answering; the message names the socket."""
+
+
+class Refused(Exception):
+    """The storekeeper said no; ``why`` says what to do about it."""
+
+    def __init__(self, refused: ingest.Refused) -> None:
+        super().__init__(refused.detail)
+        self.why = refused.why
+        self.slices = refused.slices
+
+
+class Storekeeper:
+    """Raises `StorekeeperGone` and `Refused` from every call."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(_TIMEOUT_S)
+        try:
+            self._socket.connect(path)
+        except FileNotFoundError:
+            self._socket.close()
+            raise StorekeeperGone(f"{path}: no such socket: is `oca serve` running?") from None
+        except OSError as error:
+            self._socket.close()
+            raise StorekeeperGone(f"{path}: {error.strerror or error}: is `oca serve` running?") from None
+
+    def __enter__(self) -> Storekeeper:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def adopt(self, request: ingest.Adopt) -> ingest.Adopted:
+        return self._expect(request, ingest.Adopted)
+
+    def reserve(self, request: ingest.Reserve) -> ingest.Reserved | None:
+        """Where to write; None when the object is held already."""
+        reply = self._ask(request)
+        if isinstance(reply, ingest.Held):
+            return None
+        return self._of(reply, ingest.Reserved)
+
+    def commit(self, key: str) -> None:
+        self._expect(ingest.Commit(key), ingest.Committed)
+
+    def holdings(self) -> ingest.Holdings:
+        return self._expect(ingest.Ask(), ingest.Holdings)
+
+    def _expect(self, request: ingest.Request, kind: type[T]) -> T:
+        return self._of(self._ask(request), kind)
+
+    def _of(self, reply: ingest.Reply, kind: type[T]) -> T:
+        if not isinstance(reply, kind):
+            raise StorekeeperGone(f"{self._path}: answered {type(reply).__name__} out of turn")
+        return reply
+
+    def _ask(self, request: ingest.Request) -> ingest.Reply:
+        try:
+            self._socket.sendall(pack(ingest.encode(request)))
+            reply: ingest.Reply = ingest.decode_reply(self._read(payload_length(self._read(HEADER_BYTES))))
+        except TimeoutError:
+            raise StorekeeperGone(f"{self._path}: no answer within {_TIMEOUT_S} s") from None
+        except (OSError, BadFrame, msgspec.MsgspecError) as error:
+            raise StorekeeperGone(f"{self._path}: {error}") from None
+        if isinstance(reply, ingest.Refused):
+            raise Refused(reply)
+        return reply
+
+    def _read(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            part = self._socket.recv(min(count - len(data), 1 << 20))
+            if not part:
+                raise StorekeeperGone(f"{self._path}: the storekeeper hung up")
+            data += part
+        return bytes(data)

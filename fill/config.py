@@ -1,0 +1,62 @@
+"""The configuration of all four commands: one file, of which each command needs its own section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.plan import Name
+from daemon.config import ConfigError, load
+from daemon.s3 import S3Config
+from fill.publish.ladder import DEFAULT, Rung, check_ladder
+
+DEFAULT_SOCKET: Final = "/run/nearcast/ingest.sock"
+
+
+class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ladder: Annotated[tuple[Rung, ...], Meta(min_length=1, max_length=16)] = DEFAULT
+    audio_bitrate_bps: Annotated[int, Meta(ge=16_000, le=512_000)] = 128_000
+    segment_s: Annotated[int, Meta(ge=1, le=20)] = 4
+    preset: Literal["ultrafast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "veryfast"
+
+    def __post_init__(self) -> None:
+        check_ladder(self.ladder)
+
+
+class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    fleet: Annotated[str, Meta(description="path of fleet.yaml")]
+    top_share: Annotated[
+        float, Meta(ge=0, le=1, description="of the titles: on every appliance of an ISP site")
+    ] = 0.2
+
+
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    appliance: Name
+    ingest_socket: Annotated[str, Meta(pattern="^/")] = DEFAULT_SOCKET
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    origin: S3Config
+    agent: Agent | None = None
+    planner: Planner | None = None
+    publish: Publish = Publish()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def need_agent(self, path: Path) -> Agent:
+        """The section; raises `ConfigError` where it is missing."""
+        if self.agent is None:
+            raise ConfigError(f"{path}: agent: missing; this command needs agent.appliance")
+        return self.agent
+
+    def need_planner(self, path: Path) -> Planner:
+        """The section; raises `ConfigError` where it is missing."""
+        if self.planner is None:
+            raise ConfigError(f"{path}: planner: missing; this command needs planner.fleet")
+        return self.planner
+
+
+def load_config(path: Path) -> Config:
+    return load(path, Config)

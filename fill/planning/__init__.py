@@ -1,0 +1,1 @@
+"""Who shall hold what: `placement` decides (pure), `planner` reads and writes S3."""

@@ -1,0 +1,169 @@
+"""What the manifests need of an MP4: where its index is, its segments, and its codec.
+
+Source: ISO/IEC 14496-12 (boxes, 8.16.3 sidx), 14496-15 (avcC), RFC 6381 (codec strings).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+MAX_BOXES: Final = 1_000_000
+MAX_HEADER_BOX_BYTES: Final = 4 << 20
+"""Of the moov and sidx that are read whole; a sidx of 65,535 segments is 786 kB."""
+
+# The way from moov to the sample entry, and how many bytes of fields stand before its children.
+_WAY_TO_AVCC: Final = (
+    (b"trak", 0), (b"mdia", 0), (b"minf", 0), (b"stbl", 0), (b"stsd", 8), (b"avc1", 78), (b"avcC", 0),
+)  # fmt: skip
+
+
+class BadMp4(ValueError):
+    """Not the MP4 that the encoder is asked for; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    kind: bytes
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """``start`` is its first byte in the file."""
+
+    start: int
+    size: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Initialisation is the file's first ``init_bytes``; the index starts right after or later."""
+
+    init_bytes: int
+    index_start: int
+    index_bytes: int
+    segments: tuple[Segment, ...]
+    codec: str
+
+    @property
+    def duration_s(self) -> float:
+        return sum(segment.duration_s for segment in self.segments)
+
+    @property
+    def average_bps(self) -> int:
+        return _rate(sum(segment.size for segment in self.segments), self.duration_s)
+
+    @property
+    def peak_bps(self) -> int:
+        """Of the segment with the highest rate. Those below half the longest are no measure of a link."""
+        half_s = max(segment.duration_s for segment in self.segments) / 2
+        return max(_rate(item.size, item.duration_s) for item in self.segments if item.duration_s >= half_s)
+
+
+def read_layout(path: Path, *, video: bool) -> Layout:
+    """The layout of one track's file; raises `BadMp4`, OSError."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        boxes = top_level(file, file.tell(), path.name)
+        found = {box.kind: box for box in reversed(boxes)}
+        if b"moov" not in found or b"sidx" not in found:
+            raise BadMp4(f"{path.name}: has no moov or no sidx")
+        moov, sidx = found[b"moov"], found[b"sidx"]
+        segments = read_sidx(_read(file, sidx, path.name), sidx, path.name)
+        end = segments[-1].start + segments[-1].size
+        if end > boxes[-1].start + boxes[-1].size:
+            raise BadMp4(f"{path.name}: its sidx names bytes beyond its end")
+        codec = avc_codec(_read(file, moov, path.name), path.name) if video else "mp4a.40.2"
+    return Layout(moov.start + moov.size, sidx.start, sidx.size, segments, codec)
+
+
+def top_level(file: BinaryIO, file_bytes: int, name: str) -> list[Box]:
+    """The boxes of the file, in order; raises `BadMp4` when they do not tile it."""
+    boxes: list[Box] = []
+    at = 0
+    while at < file_bytes:
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8 or len(boxes) >= MAX_BOXES:
+            raise BadMp4(f"{name}: a box is cut off at byte {at}, or there are too many")
+        size, kind = struct.unpack(">I4s", head[:8])
+        if size == 1 and len(head) == 16:
+            size = struct.unpack(">Q", head[8:])[0]
+        elif size == 0:
+            size = file_bytes - at
+        if size < 8 or at + size > file_bytes:
+            raise BadMp4(f"{name}: the box at byte {at} says that it has {size} bytes")
+        boxes.append(Box(kind, at, size))
+        at += size
+    return boxes
+
+
+def read_sidx(raw: bytes, box: Box, name: str) -> tuple[Segment, ...]:
+    """The segments that the index ``raw`` (a whole sidx box, at ``box``) lists; raises `BadMp4`."""
+    try:
+        version = raw[8]
+        timescale = struct.unpack_from(">I", raw, 16)[0]
+        first_offset = struct.unpack_from(">Q" if version else ">I", raw, 28 if version else 24)[0]
+        at = 36 if version else 28
+        count = struct.unpack_from(">HH", raw, at)[1]
+        entries = list(struct.iter_unpack(">III", raw[at + 4 : at + 4 + 12 * count]))
+    except (struct.error, IndexError):
+        raise BadMp4(f"{name}: its sidx is cut off") from None
+    if len(entries) != count or count == 0 or timescale == 0:
+        raise BadMp4(f"{name}: its sidx is cut off or empty")
+    start = box.start + box.size + first_offset
+    segments: list[Segment] = []
+    for reference, duration, _ in entries:
+        if reference >> 31:
+            raise BadMp4(f"{name}: its sidx points to another sidx")
+        if duration:
+            segments.append(Segment(start, reference, duration / timescale))
+        elif segments:
+            # Bytes without time of their own: players could not ask for them.
+            last = segments.pop()
+            segments.append(Segment(last.start, last.size + reference, last.duration_s))
+        start += reference
+    if not segments:
+        raise BadMp4(f"{name}: its sidx lists no time")
+    return tuple(segments)
+
+
+def avc_codec(moov: bytes, name: str) -> str:
+    """The codec string, such as avc1.64001f, of the first track of a moov box; raises `BadMp4`."""
+    body = memoryview(moov)[8:]
+    for kind, fields_bytes in _WAY_TO_AVCC:
+        found = _child(body, kind)
+        if found is None:
+            raise BadMp4(f"{name}: has no {kind.decode()} box, so it is not H.264")
+        body = found[fields_bytes:]
+    if len(body) < 4:
+        raise BadMp4(f"{name}: its avcC box is cut off")
+    return f"avc1.{bytes(body[1:4]).hex()}"
+
+
+def _child(body: memoryview, wanted: bytes) -> memoryview | None:
+    at = 0
+    while at + 8 <= len(body):
+        size, kind = struct.unpack_from(">I4s", body, at)
+        if size < 8 or at + size > len(body):
+            return None
+        if kind == wanted:
+            return body[at + 8 : at + size]
+        at += size
+    return None
+
+
+def _read(file: BinaryIO, box: Box, name: str) -> bytes:
+    if box.size > MAX_HEADER_BOX_BYTES:
+        raise BadMp4(f"{name}: its {box.kind!r} box has {box.size} bytes")
+    file.seek(box.start)
+    return file.read(box.size)
+
+
+def _rate(size_bytes: int, duration_s: float) -> int:
+    return round(size_bytes * 8 / duration_s) if duration_s > 0 else 0

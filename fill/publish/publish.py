@@ -1,0 +1,117 @@
+"""`fill publish`: probe, encode, check, describe, upload; in this order and nothing out of it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.catalog import CatalogObject, TitleEntry
+from daemon.s3 import open_client
+from fill.config import Config, Publish
+from fill.progress import meter
+from fill.publish.boxes import read_layout
+from fill.publish.check import check_encode
+from fill.publish.choose import Encode, choose_encodes
+from fill.publish.encode import encode
+from fill.publish.manifests import (
+    Track,
+    media_playlist,
+    multivariant_playlist,
+    playlist_name,
+    presentation_description,
+)
+from fill.publish.probe import Source, probe
+from fill.publish.upload import Finished, describe, upload_media, write_catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    version: str
+    entry: TitleEntry
+    titles: int
+
+
+def publish(config: Config, path: Path, title: str, *, version: str, now: float) -> Published:
+    """Publishes ``path`` as ``title`` in catalog ``version``, in place of what the title was before.
+
+    Raises `NotVideo`, `EncodeFailed`, `BadEncode`, `BadMp4`, `S3Error`, `BadDocument`, OSError.
+    """
+    source = probe(path)
+    encodes = choose_encodes(source.width, source.height, config.publish.ladder)
+    client = open_client(config.origin)
+    with tempfile.TemporaryDirectory(prefix="fill-publish-") as folder:
+        root = Path(folder)
+        tracks = make_tracks(path, source, encodes, config.publish, root)
+        finished = finish(tracks, encodes, config.publish, root)
+        described = [(item, describe(title, item, int(now))) for item in finished]
+        with meter("uploading", sum(entry.size for _, entry in described)) as bar:
+            sent = 0
+
+            def on_bytes(count: int) -> None:
+                nonlocal sent
+                sent += count
+                bar.at(sent)
+
+            upload_media(client, config.origin.bucket, described, on_bytes)
+    entry = title_entry(title, [item for _, item in described], tracks, int(now))
+    index = write_catalog(client, config.origin.bucket, version, entry)
+    client.close()
+    return Published(version, entry, len(index.titles))
+
+
+def make_tracks(
+    path: Path, source: Source, encodes: tuple[Encode, ...], settings: Publish, root: Path
+) -> list[Track]:
+    """Encodes and checks every track below ``root``: the videos, then the sound where there is any."""
+    outputs = [root / item.name / "video.mp4" for item in encodes]
+    audio = root / "audio" / "audio.mp4" if source.has_audio else None
+    for output in [*outputs, *([audio] if audio else [])]:
+        output.parent.mkdir()
+    length_s = source.duration_s or 0.0
+    with meter("encoding", length_s) as bar:
+        encode(path, encodes, outputs, audio, settings, bar.at)
+    for output in outputs:
+        check_encode(output, length_s)
+    tracks = [
+        Track(item.name, "video.mp4", read_layout(output, video=True), item.width, item.height)
+        for item, output in zip(encodes, outputs, strict=True)
+    ]
+    if audio:
+        # Sound may rightly be shorter than the picture.
+        check_encode(audio, 0)
+        tracks.append(Track("audio", "audio.mp4", read_layout(audio, video=False)))
+    return tracks
+
+
+def finish(tracks: list[Track], encodes: tuple[Encode, ...], settings: Publish, root: Path) -> list[Finished]:
+    """Writes the manifests; every file of the title, with what the catalog says of it."""
+    videos = [track for track in tracks if track.height]
+    audio = next((track for track in tracks if not track.height), None)
+    rates = {item.name: (item.bitrate_bps, item.height) for item in encodes}
+    finished: list[Finished] = []
+    for track in tracks:
+        rate, height = rates.get(track.folder, (settings.audio_bitrate_bps, 0))
+        path = f"{track.folder}/{track.file}"
+        finished.append(Finished(root / path, path, rate, height))
+        path = f"{track.folder}/{playlist_name(track)}"
+        (root / path).write_text(media_playlist(track))
+        finished.append(Finished(root / path, path))
+    for name, text in (
+        ("master.m3u8", multivariant_playlist(videos, audio)),
+        ("manifest.mpd", presentation_description(videos, audio)),
+    ):
+        (root / name).write_text(text)
+        finished.append(Finished(root / name, name))
+    return finished
+
+
+def title_entry(title: str, objects: list[CatalogObject], tracks: list[Track], now: int) -> TitleEntry:
+    return TitleEntry(
+        title=title,
+        published_at=now,
+        duration_s=max(track.layout.duration_s for track in tracks),
+        objects=tuple(objects),
+        hls=f"{title}/master.m3u8",
+        dash=f"{title}/manifest.mpd",
+    )

@@ -1,0 +1,50 @@
+"""Reads and writes the small JSON documents of the bucket: catalog and plans, by their versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts import catalog, plan
+from contracts.catalog import CatalogIndex, Latest, TitleEntry, TitleRef
+from contracts.plan import Plan
+from daemon.s3 import S3Error, explained, get
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+def read_latest(client: S3Client, bucket: str, key: str) -> Latest | None:
+    """What ``key`` (a latest) names; None when it was never written. Raises `S3Error`, `BadDocument`."""
+    try:
+        raw = get(client, bucket, key, limit_bytes=catalog.MAX_LATEST_BYTES)
+    except S3Error as error:
+        if error.missing and "NoSuchBucket" not in str(error):
+            return None
+        raise
+    return catalog.decode_latest(raw, key)
+
+
+def read_index(client: S3Client, bucket: str, version: str) -> CatalogIndex:
+    """The index of one catalog version. Raises `S3Error`, `BadDocument`."""
+    key = catalog.index_key(version)
+    return catalog.decode_index(get(client, bucket, key, limit_bytes=catalog.MAX_INDEX_BYTES), key)
+
+
+def read_entry(client: S3Client, bucket: str, ref: TitleRef) -> TitleEntry:
+    """The entry that a line of the index names. Raises `S3Error`, `BadDocument`."""
+    raw = get(client, bucket, ref.entry, limit_bytes=catalog.MAX_ENTRY_BYTES)
+    return catalog.decode_entry(raw, ref.entry, ref.title)
+
+
+def read_plan(client: S3Client, bucket: str, version: str, appliance: str) -> Plan:
+    """One appliance's plan. Raises `S3Error`, `BadDocument`."""
+    key = plan.plan_key(version, appliance)
+    return plan.decode_plan(get(client, bucket, key, limit_bytes=plan.MAX_PLAN_BYTES), key, appliance)
+
+
+def put_document(client: S3Client, bucket: str, key: str, body: bytes) -> None:
+    """Writes one document whole. Raises `S3Error`."""
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
+    except Exception as error:
+        raise explained(error, bucket, key) from error

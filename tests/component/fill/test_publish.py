@@ -1,0 +1,152 @@
+"""`fill publish` and `fill plan` with a real encoder and a real S3."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from contracts.objectkey import SLICE_BYTES, digest
+from fill.s3documents import read_entry, read_index, read_latest
+from tests.component.fill.conftest import Setup, fill, last_line
+
+FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def clip(path: Path, *arguments: str) -> Path:
+    subprocess.run([FFMPEG, "-v", "error", "-y", *arguments, str(path)], check=True, timeout=60)
+    return path
+
+
+def _picture(size: str, rate: str = "25", length_s: str = "9") -> list[str]:
+    return ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate={rate}:duration={length_s}"]
+
+
+_TONE = ["-f", "lavfi", "-i", "sine=duration=9"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return clip(tmp_path / "source.mp4", *_picture("854x480"), *_TONE, "-preset", "ultrafast")
+
+
+def _download(setup: Setup, title: str) -> Path:
+    found = setup.client.list_objects_v2(Bucket=setup.config.bucket, Prefix=f"media/{title}/")
+    for item in found["Contents"]:
+        path = setup.folder / item["Key"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        setup.client.download_file(setup.config.bucket, item["Key"], str(path))
+    return setup.folder / "media" / title
+
+
+def _plays(manifest: Path, streams: int) -> None:
+    """All of it decodes, without a word of ffmpeg."""
+    done = subprocess.run(
+        [FFMPEG, "-v", "error", "-xerror", "-i", str(manifest), "-map", "0", "-f", "framecrc", "-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split(",")[0] for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert len(set(rows)) == streams
+    # 9 s of 25 pictures a second, and of sound in frames of 1024 at 48 kHz.
+    assert all(rows.count(stream) >= 220 for stream in set(rows))
+
+
+def test_what_is_published_plays_and_is_described_byte_by_byte(setup: Setup, source: Path) -> None:
+    done = fill("publish", source, "--title", "tt1", "--json", "--config", setup.write_config())
+    assert done.returncode == 0, done.stderr
+    title = _download(setup, "tt1")
+    _plays(title / "master.m3u8", 3)
+    _plays(title / "manifest.mpd", 3)
+    bucket = setup.config.bucket
+    latest = read_latest(setup.client, bucket, "catalog/latest")
+    assert latest is not None
+    (ref,) = read_index(setup.client, bucket, latest.version).titles
+    entry = read_entry(setup.client, bucket, ref)
+    assert {item.key for item in entry.objects} == {
+        *(f"tt1/{name}" for name in ("master.m3u8", "manifest.mpd", "audio/audio.mp4", "audio/audio.m3u8")),
+        *(f"tt1/{rung}/video.{kind}" for rung in ("360p", "480p") for kind in ("mp4", "m3u8")),
+    }
+    for item in entry.objects:
+        data = (setup.folder / "media" / item.key).read_bytes()
+        assert len(data) == item.size
+        parts = [data[at : at + SLICE_BYTES] for at in range(0, len(data), SLICE_BYTES)]
+        assert b"".join(map(digest, parts)) == item.digests
+        head = setup.client.head_object(Bucket=bucket, Key=f"media/{item.key}")
+        assert head["ContentType"] == item.media_type
+
+
+def test_segments_are_four_seconds_and_aligned_over_the_ladder(setup: Setup, source: Path) -> None:
+    assert fill("publish", source, "--title", "tt1", "--config", setup.write_config()).returncode == 0
+    title = _download(setup, "tt1")
+    lengths = [
+        [line for line in (title / rung / "video.m3u8").read_text().splitlines() if "EXTINF" in line]
+        for rung in ("360p", "480p")
+    ]
+    assert lengths[0] == lengths[1] == ["#EXTINF:4.000000,", "#EXTINF:4.000000,", "#EXTINF:1.000000,"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "streams"),
+    [
+        ("silent.mp4", _picture("426x240"), 1),
+        ("odd.mkv", [*_picture("321x241", "30000/1001"), *_TONE, "-pix_fmt", "yuv444p"], 2),
+        # Every third picture is missing: a variable frame rate.
+        ("variable.mkv", [*_picture("320x180", "50"), "-vf", "select='mod(n,3)'", "-fps_mode", "vfr"], 1),
+    ],
+)
+def test_unusual_sources_are_published(setup: Setup, name: str, arguments: list[str], streams: int) -> None:
+    path = clip(setup.folder / name, *arguments)
+    done = fill("publish", path, "--title", "tt1", "--config", setup.write_config())
+    assert done.returncode == 0, done.stderr
+    _plays(_download(setup, "tt1") / "master.m3u8", streams)
+
+
+def test_publishing_again_replaces_the_title_and_keeps_the_others(setup: Setup, source: Path) -> None:
+    setup.publish_bytes("other", 10)
+    config = setup.write_config()
+    first = json.loads(fill("publish", source, "--title", "tt1", "--json", "--config", config).stdout)
+    again = json.loads(fill("publish", source, "--title", "tt1", "--json", "--config", config).stdout)
+    assert again["titles"] == first["titles"] == 2
+    index = read_index(setup.client, setup.config.bucket, again["catalog"])
+    assert [ref.title for ref in index.titles] == ["other", "tt1"]
+    assert again["catalog"] in index.titles[1].entry
+    assert again["catalog"] not in index.titles[0].entry
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video\n" * 100, b"\0" * 5000])
+def test_what_is_no_video_is_refused_in_one_line(setup: Setup, content: bytes) -> None:
+    path = setup.folder / "file.mp4"
+    path.write_bytes(content)
+    done = fill("publish", path, "--title", "tt1", "--config", setup.write_config())
+    assert done.returncode == 2
+    assert str(path) in last_line(done)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("title", ["../x", "", "a b", "x" * 65])
+def test_a_bad_title_is_refused_before_anything_is_done(setup: Setup, title: str) -> None:
+    done = fill("publish", "x.mp4", "--title", title, "--config", setup.write_config())
+    assert done.returncode == 2
+    assert "--title" in last_line(done)
+
+
+def test_a_plan_says_what_did_not_fit(setup: Setup) -> None:
+    setup.publish_bytes("big", 3 << 20, now=2000)
+    setup.publish_bytes("small", 1 << 20, now=1000)
+    (row,) = setup.plan(capacity_bytes=2 << 20)["appliances"]
+    assert (row["appliance"], row["titles"], row["left_out"]) == ("isp-a1", 1, ["big"])
+    assert 0.5 < row["share"] <= 1
+
+
+def test_there_is_nothing_to_plan_before_something_is_published(setup: Setup) -> None:
+    setup.write_fleet()
+    done = fill("plan", "--config", setup.write_config())
+    assert done.returncode == 1
+    assert "nothing is published yet" in last_line(done)

@@ -62,7 +62,7 @@ class Admin:
         self._drain = drain
         self._purge = purge
         self._registry = CollectorRegistry()
-        self._registry.register(self)  # type: ignore[arg-type] # any object with collect()
+        self._registry.register(self)  # any object with collect()
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_refuse_pages])
@@ -132,8 +132,10 @@ class Admin:
             GaugeMetricFamily("oca_connections", "Open client connections", status.connections),
             GaugeMetricFamily("oca_incomplete_objects", "Objects on their way in", status.incomplete),
         ]
-        for row in counters.__struct_fields__:
-            metrics.append(CounterMetricFamily(f"oca_edge_{row}", sentences[row], getattr(counters, row)))
+        metrics.extend(
+            CounterMetricFamily(f"oca_edge_{row}", sentences[row], getattr(counters, row))
+            for row in counters.__struct_fields__
+        )
         capacity = GaugeMetricFamily("oca_disk_capacity_bytes", "Bytes we may use", labels=["disk"])
         used = GaugeMetricFamily("oca_disk_used_bytes", "Bytes promised to objects", labels=["disk"])
         serving = GaugeMetricFamily("oca_disk_serving", "1 when the disk is in service", labels=["disk"])

@@ -24,6 +24,11 @@ class Counters(msgspec.Struct):
     refused: Annotated[int, Meta(description="connections closed at once, for the worker has its share")] = 0
     aborted: Annotated[int, Meta(description="responses cut short: client or upstream gone, or too slow")] = 0
 
+    def status(self, status: int) -> None:
+        """Counts an answer under the class of its status."""
+        name = f"status_{status // 100}xx"
+        setattr(self, name, getattr(self, name) + 1)
+
     def add(self, other: Counters) -> None:
         """Adds ``other`` row by row."""
         for name in self.__struct_fields__:

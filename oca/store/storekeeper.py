@@ -95,8 +95,8 @@ class Storekeeper:
         for server in servers:
             server.close()
         await runner.cleanup()
-        for chore in done - {stopped}:
-            chore.result()  # a chore ends only by failing: let that be seen, and the supervisor restart us
+        for ended in done:
+            ended.result()  # a chore ends only by failing: let that be seen, and the supervisor restart us
 
     async def _refresh_catalog(self) -> None:
         while True:

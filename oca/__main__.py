@@ -1,0 +1,7 @@
+"""``python -m oca``"""
+
+import sys
+
+from oca.cli import main
+
+sys.exit(main())

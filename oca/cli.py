@@ -1,0 +1,186 @@
+"""The commands of an appliance: init, serve, doctor, status, drain, undrain."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from daemon.cli import CommandError, Exit, human_bytes, human_rate, print_json, print_table, run
+from daemon.log import setup
+from oca.config import Config, load_config
+from oca.status import Status
+
+_DEFAULT_CONFIG = Path("/etc/nearcast/oca.yaml")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run("oca", _parser(), argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oca", description="The appliance.", epilog="example: oca serve --config /etc/nearcast/oca.yaml"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, text in (
+        ("init", _init, "make this appliance's key and mark its disks; safe to run again"),
+        ("serve", _serve, "serve players until SIGTERM"),
+        ("doctor", _doctor, "find what is wrong before customers do"),
+        ("status", _status, "what the running appliance says of itself"),
+        ("drain", _drain, "take no new sessions; those under way go on"),
+        ("undrain", _undrain, "take sessions again"),
+    ):
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=f"example: oca {name} --config oca.yaml"
+        )
+        command.add_argument(
+            "--config", type=Path, default=_DEFAULT_CONFIG, help="default: %(default)s", metavar="FILE"
+        )
+        if name != "serve":
+            command.add_argument("--json", action="store_true", help="for machines")
+        command.set_defaults(command=function)
+    return parser
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from oca.identity import Identity
+    from oca.store.disks import DiskError, mark
+
+    config = load_config(arguments.config)
+    try:
+        Path(config.state_dir).mkdir(parents=True, exist_ok=True)
+        identity, made = Identity.load_or_make(config.appliance, config.identity_file)
+        marked = {}
+        for disk in config.disks:
+            if not Path(disk.path).is_dir():
+                raise CommandError(f"{disk.path}: no such folder: make it, or mount the disk there")
+            marked[disk.path] = mark(Path(disk.path), config.appliance)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from None
+    except DiskError as error:
+        raise CommandError(str(error)) from None
+    if arguments.json:
+        print_json({"appliance": config.appliance, "public_key": identity.public_key()})
+        return Exit.DONE
+    print(f"{config.identity_file}: {'made' if made else 'there already'}")
+    for path, new in marked.items():
+        print(f"{path}: {'marked' if new else 'marked already'}")
+    public = ", ".join(f"{name}: {value}" for name, value in identity.public_key().items())
+    print(f"For the fleet file, under {config.appliance}:\n  public_key: {{{public}}}")
+    return Exit.DONE
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from oca.supervisor import Supervisor
+
+    config = load_config(arguments.config)
+    setup("oca", config.log_level)
+    return Supervisor(config).run()
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from oca.doctor import examine
+
+    findings = examine(load_config(arguments.config))
+    if arguments.json:
+        print_json(findings)
+    else:
+        print_table(
+            ["", "CHECK", "FINDING"],
+            [["ok" if finding.ok else "FAIL", finding.check, finding.detail] for finding in findings],
+        )
+    return Exit.DONE if all(finding.ok for finding in findings) else Exit.FAILED
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    raw = _ask(load_config(arguments.config), "GET", "/v1/status")
+    status = msgspec.json.decode(raw, type=Status)
+    if arguments.json:
+        print_json(status)
+        return Exit.DONE
+    ratio = status.hit_ratio
+    plan = status.plan
+    rows: list[tuple[str, object]] = [
+        ("state", status.state),
+        ("version", status.version),
+        ("up", f"{status.uptime_s:.0f} s"),
+        ("workers", status.workers),
+        ("connections", status.connections),
+        ("sending", human_rate(status.tx_bps)),
+        ("requests", status.requests),
+        (
+            "hit ratio",
+            "-" if ratio.bytes is None else f"{ratio.requests:.1%} requests, {ratio.bytes:.1%} bytes",
+        ),
+        (
+            "plan",
+            "none yet"
+            if plan is None
+            else f"{plan.version}: {plan.held_objects} of {plan.objects} objects, "
+            f"{human_bytes(plan.held_bytes)} of {human_bytes(plan.bytes)} ({plan.share_done:.0%})",
+        ),
+        ("incomplete", status.incomplete),
+        ("catalog", status.catalog or f"not read: {status.catalog_error}"),
+    ]
+    rows += [
+        (f"steering {item.url}", item.error or item.state or "no answer yet") for item in status.steering
+    ]
+    rows += [(f"pulled from {item.name}", human_bytes(item.bytes)) for item in status.upstreams]
+    print_table(["APPLIANCE", status.id], [[name, str(value)] for name, value in rows])
+    print()
+    print_table(
+        ["DISK", "STATE", "USED", "CAPACITY", "OBJECTS"],
+        [
+            [
+                disk.path,
+                disk.state + (f": {disk.why}" if disk.why else ""),
+                human_bytes(disk.used_bytes),
+                human_bytes(disk.capacity_bytes),
+                disk.objects,
+            ]
+            for disk in status.disks
+        ],
+    )
+    return Exit.DONE
+
+
+def _drain(arguments: argparse.Namespace) -> int:
+    return _set_drain(arguments, "/v1/drain")
+
+
+def _undrain(arguments: argparse.Namespace) -> int:
+    return _set_drain(arguments, "/v1/undrain")
+
+
+def _set_drain(arguments: argparse.Namespace, path: str) -> int:
+    answer = msgspec.json.decode(_ask(load_config(arguments.config), "POST", path))
+    if arguments.json:
+        print_json(answer)
+    else:
+        print(answer["state"])
+    return Exit.DONE
+
+
+def _ask(config: Config, method: str, path: str) -> bytes:
+    """The admin port's answer; raises `CommandError` when the appliance does not run."""
+    url = f"http://{config.admin}{path}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, method=method), timeout=10) as answer:
+            raw: bytes = answer.read(64 << 20)
+            return raw
+    except urllib.error.HTTPError as error:
+        raise CommandError(f"{url} answered {error.code}") from None
+    except OSError as error:
+        why = getattr(error, "reason", error)
+        raise CommandError(f"{config.appliance} does not answer at {url}: {why}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

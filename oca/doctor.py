@@ -1,0 +1,116 @@
+"""What is wrong with an appliance, found before its customers find it. Each check says how to mend it."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import msgspec
+
+from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
+from contracts.token import CLOCK_SKEW_S, KeyRing
+from daemon.cli import human_bytes
+from daemon.config import ConfigError
+from daemon.s3 import S3Error, get, open_client
+from oca.config import Config
+from oca.identity import Identity
+from oca.store.disks import Disk, DiskError
+
+
+class Finding(msgspec.Struct, frozen=True):
+    check: str
+    ok: bool
+    detail: str
+
+
+def examine(config: Config) -> list[Finding]:
+    """Every check, in the order in which one would mend things."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("identity", lambda: _identity(config)),
+        *((f"disk {disk.path}", lambda disk=disk: _disk(config, disk)) for disk in config.disks),
+        ("token keys", lambda: _keys(config)),
+        ("origin", lambda: _origin(config)),
+        *((f"steering {url}", lambda url=url: _reachable(url, "/healthz")) for url in config.steering.urls),
+        *((f"parent {item.id}", lambda item=item: _reachable(item.url, "/")) for item in config.parents),
+        ("open files", lambda: _open_files(config)),
+    ]
+    findings = []
+    for name, check in checks:
+        try:
+            findings.append(Finding(name, True, check()))
+        except (_Wrong, ConfigError, DiskError, S3Error, OSError, ValueError) as error:
+            findings.append(Finding(name, False, str(error)))
+    return findings
+
+
+class _Wrong(Exception):
+    pass
+
+
+def _identity(config: Config) -> str:
+    Identity.load(config.appliance, config.identity_file)
+    mode = config.identity_file.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise _Wrong(f"{config.identity_file} has mode {mode:o}: others may read the key; chmod 600")
+    return str(config.identity_file)
+
+
+def _disk(config: Config, configured: object) -> str:
+    path = Path(getattr(configured, "path", ""))
+    disk = Disk(path, getattr(configured, "capacity_bytes", None))
+    disk.open(config.appliance)
+    if not os.access(path, os.W_OK):
+        raise _Wrong("not writable for this user")
+    room = os.statvfs(path)
+    total = room.f_blocks * room.f_frsize
+    if disk.capacity_bytes > total:
+        raise _Wrong(f"capacity_bytes is {human_bytes(disk.capacity_bytes)}, the disk {human_bytes(total)}")
+    return f"{human_bytes(disk.capacity_bytes)} usable, {human_bytes(room.f_bavail * room.f_frsize)} free"
+
+
+def _keys(config: Config) -> str:
+    if not config.auth.required:
+        return "auth.required is false: anyone is served. For a lab only"
+    count = 0
+    for path in (config.auth.keys_file, config.auth.peers_file):
+        if path is not None:
+            count += len(KeyRing.from_jwks(Path(path).read_bytes()))
+    if not count:
+        raise _Wrong("no key: every player would be refused")
+    return f"{count} public keys"
+
+
+def _origin(config: Config) -> str:
+    client = open_client(config.origin)
+    get(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    return f"s3://{config.origin.bucket}: the catalog can be read"
+
+
+def _reachable(url: str, path: str) -> str:
+    """Whether something answers HTTP there, and whether its clock and ours agree."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url + path, timeout=5) as answer:
+            date = answer.headers.get("Date")
+    except urllib.error.HTTPError as error:
+        date = error.headers.get("Date")
+    if date:
+        apart = abs(parsedate_to_datetime(date).timestamp() - time.time())
+        if apart > CLOCK_SKEW_S:
+            raise _Wrong(f"its clock and ours are {apart:.0f} s apart: tokens will be refused; check NTP")
+    return "answers, clocks agree"
+
+
+def _open_files(config: Config) -> str:
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = config.limits.connections // config.worker_count + 4096 + 256
+    if soft < need:
+        raise _Wrong(f"{soft} allowed per process, {need} may be needed: raise LimitNOFILE (ulimit -n)")
+    return f"{soft} allowed per process"

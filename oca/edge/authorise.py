@@ -1,0 +1,143 @@
+"""From a request's target and token to the object key it may read, or a refusal.
+
+What was decided for a target is remembered, bounded in number and never past the token's expiry: a
+player asks for hundreds of ranges of one URL, and a signature costs ten times a whole answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from contracts.objectkey import BadKey, parse_key, title_of
+from contracts.problem import Problem
+from contracts.token import PARAMETER, Grant, KeyRing, Refusal, TokenRefused, verify_identity, verify_viewer
+
+_REMEMBERED: Final = 8192
+_PREFIX: Final = PARAMETER + "="
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which object, and until when (seconds since 1970) the answer holds."""
+
+    key: str
+    expires_at: float
+
+
+class Refused(Exception):
+    def __init__(self, problem: Problem, detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+
+
+class Authoriser:
+    """``keys`` are steering's, ``peers`` those of appliances that may pull from this one."""
+
+    def __init__(self, appliance: str, keys: KeyRing, peers: KeyRing, *, required: bool) -> None:
+        self._appliance = appliance
+        self._keys = keys
+        self._peers = peers
+        self._required = required
+        self._routes: dict[bytes, Route] = {}
+        self._grants: dict[str, Grant | Refusal] = {}
+
+    def route(self, target: bytes, headers: Mapping[bytes, str], now: float) -> Route:
+        """The object that this request may have at ``now``; raises `Refused`."""
+        known = self._routes.get(target)
+        if known is not None and now < known.expires_at:
+            return known
+        key, token = _split(target)
+        if not self._required:
+            return self._remember(target, Route(key, float("inf")))
+        if token is not None:
+            grant = self._grant(token, key, now)
+            return self._remember(target, Route(key, grant.expires_at))
+        token = _cookie(headers.get(b"cookie", ""))
+        if token is not None:
+            return Route(key, self._grant(token, key, now).expires_at)
+        scheme, _, token = headers.get(b"authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Refused(Problem.TOKEN_MISSING, f"no {PARAMETER} in path, query, cookie or Authorization")
+        return Route(key, self._bearer(token.strip(), key, now))
+
+    def _bearer(self, token: str, key: str, now: float) -> float:
+        """A viewer's token, or the identity of an appliance of the tier below."""
+        try:
+            return self._grant(token, key, now).expires_at
+        except Refused as refused:
+            if refused.detail is None or Refusal.TYPE.value not in refused.detail:
+                raise
+        try:
+            verify_identity(token, self._peers, audience=self._appliance, now=now)
+        except TokenRefused as error:
+            raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
+        return now
+
+    def _grant(self, token: str, key: str, now: float) -> Grant:
+        known = self._grants.get(token)
+        if known is None or (isinstance(known, Grant) and now >= known.expires_at):
+            try:
+                known = verify_viewer(token, self._keys, now)
+            except TokenRefused as error:
+                known = error.why
+            # A token that is not valid yet will be: that refusal is not kept.
+            if known is not Refusal.NOT_YET and len(token) <= 2048:
+                _bound(self._grants)
+                self._grants[token] = known
+        if isinstance(known, Refusal):
+            raise Refused(Problem.TOKEN_REFUSED, known.value)
+        if known.title != title_of(key):
+            raise Refused(Problem.TOKEN_REFUSED, Refusal.SCOPE.value)
+        return known
+
+    def _remember(self, target: bytes, route: Route) -> Route:
+        _bound(self._routes)
+        self._routes[target] = route
+        return route
+
+
+def _bound(table: dict[bytes, Route] | dict[str, Grant | Refusal]) -> None:
+    if len(table) >= _REMEMBERED:
+        table.clear()  # cheaper than an order of use, and refilled within a second
+
+
+def _split(target: bytes) -> tuple[str, str | None]:
+    """Object key and token of a target in origin-form or absolute-form (RFC 9112 section 3.2)."""
+    text = target.decode("latin-1")
+    if text[:7].lower() == "http://" or text[:8].lower() == "https://":
+        text = "/" + text.split("/", 3)[3] if text.count("/") >= 3 else "/"
+    path, _, query = text.partition("?")
+    if not path.startswith("/") or "#" in text:
+        raise Refused(Problem.BAD_KEY, "the target is not a path")
+    token: str | None = None
+    first, slash, rest = path[1:].partition("/")
+    plain = unquote(first, errors="replace")
+    if plain.startswith(_PREFIX):
+        token, path = plain[len(_PREFIX) :], rest
+        if not slash:
+            raise Refused(Problem.BAD_KEY, "nothing follows the token")
+    else:
+        path = path[1:]
+    if "%2f" in path.lower():
+        raise Refused(Problem.BAD_KEY, "an encoded slash")
+    if token is None:
+        for pair in query.split("&"):
+            if pair.startswith(_PREFIX):
+                token = unquote(pair[len(_PREFIX) :], errors="replace")
+                break
+    try:
+        return parse_key(unquote(path, errors="replace")), token
+    except BadKey as error:
+        raise Refused(Problem.BAD_KEY, str(error)) from None
+
+
+def _cookie(header: str) -> str | None:
+    for pair in header.split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == PARAMETER:
+            return value
+    return None

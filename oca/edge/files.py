@@ -1,0 +1,122 @@
+"""Keys to open files: what this worker has open, and where on the disks it looks for the rest.
+
+A worker needs no storekeeper for what is complete: the path of an object follows from its key, and
+the file describes itself.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from contracts.catalog import CatalogObject
+from contracts.objectkey import SLICE_BYTES
+from oca.edge.answer import Representation
+from oca.objectfile import BadObjectFile, complete_path, disk_rank, incomplete_path, read_description
+
+_OPEN_FILES: Final = 4096
+
+
+class OpenFile:
+    """One object, open for reading. Closed with its last reference: a response in flight keeps it."""
+
+    __slots__ = ("bitmap", "disk", "fd", "item", "representation")
+
+    def __init__(self, fd: int, item: CatalogObject, disk: str, bitmap: bytearray | None) -> None:
+        self.fd = fd
+        self.item = item
+        self.disk = disk
+        self.bitmap = bitmap
+        """Verified slices while the object is incomplete; None when all of it is there."""
+        modified = email.utils.formatdate(item.modified_at, usegmt=True)
+        self.representation = Representation.of(item, modified)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+    def has(self, index: int) -> bool:
+        return self.bitmap is None or bool(self.bitmap[index >> 3] & (1 << (index & 7)))
+
+    def ready_until(self, start: int, end: int) -> int:
+        """The end of what can be sent from ``start`` on, at most ``end``; ``start`` when nothing can."""
+        if self.bitmap is None:
+            return end
+        index = start // SLICE_BYTES
+        at = start
+        while at < end and self.has(index):
+            index += 1
+            at = index * SLICE_BYTES
+        return min(at, end) if at > start else start
+
+
+class Files:
+    """``on_fault(key, disk, errno)`` hears of disks that fail to read."""
+
+    def __init__(self, disks: Sequence[str], on_fault: Callable[[str, str, int], None]) -> None:
+        self._disks = tuple(disks)
+        self._on_fault = on_fault
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+
+    def get(self, key: str) -> OpenFile | None:
+        """The object, when it is open already or complete on a disk."""
+        found = self._open.get(key)
+        if found is not None:
+            self._open.move_to_end(key)
+            return found
+        for disk in sorted(self._disks, key=lambda disk: disk_rank(disk, key)):
+            found = self._read(key, disk, complete_path(Path(disk), key), None)
+            if found is not None:
+                return found
+        return None
+
+    def open_found(self, key: str, disk: str, verified: bytes | None) -> OpenFile | None:
+        """The object where the storekeeper says it is; None when it has moved on since."""
+        if verified is None:
+            return self._read(key, disk, complete_path(Path(disk), key), None)
+        return self._read(key, disk, incomplete_path(Path(disk), key), bytearray(verified))
+
+    def _read(self, key: str, disk: str, path: Path, bitmap: bytearray | None) -> OpenFile | None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._on_fault(key, disk, error.errno or 0)
+            return None
+        try:
+            item = read_description(fd)
+        except (BadObjectFile, OSError) as error:
+            os.close(fd)
+            if isinstance(error, OSError):
+                self._on_fault(key, disk, error.errno or 0)
+            return None
+        found = OpenFile(fd, item, disk, bitmap)
+        if item.key != key:
+            return None
+        self._open[key] = found
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)
+        return found
+
+    def mark(self, key: str, index: int) -> None:
+        found = self._open.get(key)
+        if found is not None and found.bitmap is not None:
+            found.bitmap[index >> 3] |= 1 << (index & 7)
+
+    def complete(self, key: str) -> None:
+        """All slices are there; the open file is the same one, whatever folder it now stands in."""
+        found = self._open.get(key)
+        if found is not None:
+            found.bitmap = None
+
+    def forget(self, key: str) -> None:
+        self._open.pop(key, None)
+
+    def forget_incomplete(self) -> None:
+        """What was said of incomplete objects no longer holds: the storekeeper went away."""
+        for key in [key for key, found in self._open.items() if found.bitmap is not None]:
+            del self._open[key]

@@ -1,0 +1,203 @@
+"""The worker process: accepts connections and owns what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from contracts.token import KeyRing
+from daemon.config import ConfigError
+from daemon.log import event
+from oca import ipc
+from oca.config import Config
+from oca.counters import Counters
+from oca.edge.authorise import Authoriser
+from oca.edge.connection import Connection, State
+from oca.edge.files import Files, OpenFile
+from oca.edge.storelink import StoreLink
+
+log = logging.getLogger("oca.edge")
+
+_ACCEPTS_A_TURN: Final = 64
+_WARMING_THREADS: Final = 16
+_STOP_S: Final = 10.0
+"""How long responses in flight may take after SIGTERM."""
+_OVERLOAD: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""accept(2) fails for want of something that closing connections gives back: wait a little."""
+
+
+class Worker:
+    """What the connections of one process share. ``now`` is monotonic, ``clock`` is the time of day."""
+
+    def __init__(self, number: int, config: Config, listening: socket.socket) -> None:
+        self.number = number
+        self.limits = config.limits
+        self.wait_timeout_s = config.pull.wait_timeout_s
+        self.name = config.appliance.encode()
+        self.loop = asyncio.get_running_loop()
+        self.counters = Counters()
+        self.draining = False
+        self.files = Files([disk.path for disk in config.disks], self._fault)
+        self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain)
+        self.authoriser = Authoriser(
+            config.appliance,
+            _keys(config.auth.keys_file),
+            _keys(config.auth.peers_file),
+            required=config.auth.required,
+        )
+        self._listening = listening
+        self._share = max(1, config.limits.connections // config.worker_count)
+        self._connections: set[Connection] = set()
+        self._touched: dict[str, list[int]] = {}
+        self._threads = ThreadPoolExecutor(_WARMING_THREADS, thread_name_prefix="warm")
+        self._origins = frozenset(config.cors_origins)
+        self._tick()
+
+    async def run(self, ready: int) -> None:
+        """Serves until SIGTERM, then finishes what is in flight."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, stop.set)
+        link = asyncio.create_task(self.store.run())
+        self._listening.setblocking(False)
+        self.loop.add_reader(self._listening.fileno(), self._accept)
+        os.write(ready, b"r")
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), 1)
+            except TimeoutError:
+                self._tick()
+                self._report()
+        self.loop.remove_reader(self._listening.fileno())
+        self._drain(True)
+        until = time.monotonic() + _STOP_S
+        while self._connections and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+            self._tick()
+        for connection in tuple(self._connections):
+            connection.close()
+        self._report()
+        link.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                sock, _peer = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OVERLOAD:
+                    event(log, "cannot accept", logging.ERROR, why=error.strerror)
+                    self.loop.remove_reader(self._listening.fileno())
+                    self.loop.call_later(0.1, self._accept_again)
+                    return
+                continue  # the client was gone before we came (ECONNABORTED and its kin)
+            if len(self._connections) >= self._share:
+                self.counters.refused += 1
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.counters.accepted += 1
+            self._connections.add(Connection(self, sock))
+
+    def _accept_again(self) -> None:
+        self.loop.add_reader(self._listening.fileno(), self._accept)
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def touch(self, key: str, count: int) -> None:
+        row = self._touched.get(key)
+        if row is None:
+            self._touched[key] = [1, count]
+        else:
+            row[0] += 1
+            row[1] += count
+
+    def cors(self, headers: Mapping[bytes, str]) -> bytes:
+        """The CORS fields for whoever asks (Fetch standard); nothing for origins that are not configured."""
+        if not self._origins:
+            return b""
+        exposed = (
+            b"Access-Control-Expose-Headers: Cache-Status, Content-Range, Content-Length, Date, ETag\r\n"
+        )
+        if "*" in self._origins:
+            return b"Access-Control-Allow-Origin: *\r\nTiming-Allow-Origin: *\r\n" + exposed
+        origin = headers.get(b"origin")
+        if origin not in self._origins:
+            return b"Vary: Origin\r\n"
+        assert origin is not None
+        text = origin.encode("latin-1")
+        return (
+            b"Vary: Origin\r\nAccess-Control-Allow-Origin: %b\r\nTiming-Allow-Origin: %b\r\n" % (text, text)
+            + exposed
+        )
+
+    def warm(
+        self,
+        read: Callable[[int, int, int], None],
+        file: OpenFile,
+        start: int,
+        end: int,
+        done: Callable[[int, int, OSError | None], None],
+    ) -> None:
+        """Has a thread read a span, then calls ``done`` here. Holds the file open meanwhile."""
+
+        def work() -> None:
+            fault: OSError | None = None
+            try:
+                read(file.fd, start, end)
+            except OSError as error:
+                fault = error
+            self.loop.call_soon_threadsafe(done, start, end, fault)
+
+        self._threads.submit(work)
+
+    def _tick(self) -> None:
+        self.now = self.loop.time()
+        self.clock = time.time()
+        self.date = email.utils.formatdate(self.clock, usegmt=True).encode()
+        for connection in [item for item in getattr(self, "_connections", ()) if item.deadline < self.now]:
+            connection.expire()
+
+    def _report(self) -> None:
+        touched, self._touched = self._touched, {}
+        rows = tuple(ipc.Touch(key, requests, count) for key, (requests, count) in touched.items())
+        self.store.send(ipc.Report(self.number, self.counters, len(self._connections), rows))
+
+    def _drain(self, on: bool) -> None:
+        self.draining = on
+        if on:
+            for connection in tuple(self._connections):
+                if connection.state is State.IDLE and not connection.midway:
+                    connection.close()
+
+    def _fault(self, key: str, disk: str, number: int) -> None:
+        self.store.send(ipc.Fault(key, disk, number))
+
+
+def _keys(path: str | None) -> KeyRing:
+    """The public keys in a JWK Set; raises `ConfigError`."""
+    if path is None:
+        return KeyRing({})
+    try:
+        return KeyRing.from_jwks(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+async def run(number: int, config: Config, listening: socket.socket, ready: int) -> None:
+    await Worker(number, config, listening).run(ready)

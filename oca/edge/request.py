@@ -1,0 +1,124 @@
+"""Bytes to requests. httptools (llhttp) parses; what it accepts is checked once more.
+
+llhttp is strict about most of RFC 9112, and lets through a bare LF, a repeated Host, and a body on a
+GET. Two servers that read such a request differently can be played against each other, so here it
+is refused, or the connection closes after the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import httptools
+
+from contracts.problem import Problem
+from oca.config import Limits
+
+_SINGLE = frozenset({b"host", b"content-length", b"range", b"if-range", b"authorization"})
+"""Fields that may stand once only; of any other, values are joined (RFC 9110 section 5.3)."""
+_host = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::\d*)?\Z").match
+
+
+class BadRequest(Exception):
+    """Answer with this problem and close: what follows on the connection cannot be trusted."""
+
+    def __init__(self, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Request:
+    method: bytes = b""
+    target: bytes = b""
+    headers: dict[bytes, str] = field(default_factory=dict)
+    keep_alive: bool = True
+
+
+class RequestReader:
+    """Feed it what arrives; it gives back whole requests. One for each connection."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._ready: list[Request] = []
+        self._request = Request()
+        self._head_bytes = 0
+        self._in_body = False
+        self._last = b""
+        self._fault: BadRequest | None = None
+
+    @property
+    def midway(self) -> bool:
+        """Whether a request has begun and is not whole."""
+        return self._head_bytes > 0
+
+    def feed(self, data: bytes) -> list[Request]:
+        """The requests that ``data`` completes; raises `BadRequest`."""
+        self._ready = []
+        if not self._in_body and data.count(b"\n") != data.count(b"\r\n") + (
+            data[:1] == b"\n" and self._last == b"\r"
+        ):
+            raise BadRequest(Problem.BAD_REQUEST, "a line ends with LF alone: RFC 9112 section 2.2")
+        self._last = data[-1:]
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Upgrade may be ignored (RFC 9110 section 7.8); llhttp has stopped, so the connection ends.
+            if self._ready:
+                self._ready[-1].keep_alive = False
+        except httptools.HttpParserError as error:
+            if self._fault is not None:
+                raise self._fault from None
+            raise BadRequest(Problem.BAD_REQUEST, str(error)) from None
+        if len(self._request.target) > self._limits.target_bytes:
+            raise BadRequest(Problem.URI_TOO_LONG, f"at most {self._limits.target_bytes} bytes are read")
+        if self._head_bytes > self._limits.header_bytes + self._limits.target_bytes and not self._ready:
+            raise BadRequest(Problem.HEADERS_TOO_LARGE, f"at most {self._limits.header_bytes} bytes are read")
+        return self._ready
+
+    def on_message_begin(self) -> None:
+        self._request = Request()
+
+    def on_url(self, url: bytes) -> None:
+        self._request.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name, text = name.lower(), value.decode("latin-1")
+        headers = self._request.headers
+        if name not in headers:
+            headers[name] = text
+        elif name in _SINGLE:
+            self._refuse(f"{name.decode('latin-1')} stands twice")
+        else:
+            headers[name] += ", " + text
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        host = request.headers.get(b"host")
+        if host is None and self._parser.get_http_version() != "1.0":
+            self._refuse("Host is missing: RFC 9112 section 3.2")
+        if host and _host(host) is None:
+            self._refuse("Host is not a host")
+        if b"transfer-encoding" in request.headers or request.headers.get(b"content-length", "0") != "0":
+            # No request here has a use for a body. It is not read on: answer, then close.
+            if b"transfer-encoding" in request.headers and b"content-length" in request.headers:
+                self._refuse("both Content-Length and Transfer-Encoding: RFC 9112 section 6.1")
+            request.keep_alive = False
+            self._in_body = True
+            self._ready.append(request)
+        self._head_bytes = 0
+
+    def on_message_complete(self) -> None:
+        if not self._in_body:
+            self._ready.append(self._request)
+        self._head_bytes = 0
+
+    def _refuse(self, detail: str) -> None:
+        self._fault = BadRequest(Problem.BAD_REQUEST, detail)
+        raise self._fault

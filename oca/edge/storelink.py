@@ -1,0 +1,144 @@
+"""The worker's line to the storekeeper: asks for what is missing, hears what happens.
+
+The storekeeper may go away and come back: what is complete is served on, who waits is told `LOST`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from contracts.framing import Unframer, pack
+from daemon.log import event
+from oca import ipc
+from oca.edge.files import Files, OpenFile
+from oca.ipc import Outcome
+
+log = logging.getLogger("oca.edge")
+
+_RETRY_S: Final = 0.2
+_MAX_BUFFER_BYTES: Final = 16 << 20
+
+
+class Waiter(Protocol):
+    """A connection that waits for slices of one object."""
+
+    def slices_arrived(self) -> None: ...
+    def slices_failed(self, outcome: Outcome, first: int, last: int) -> None: ...
+
+
+class StoreLink(asyncio.Protocol):
+    def __init__(self, path: Path, files: Files, on_drain: Callable[[bool], None]) -> None:
+        self._path = path
+        self._files = files
+        self._on_drain = on_drain
+        self._transport: asyncio.Transport | None = None
+        self._unframer = Unframer()
+        self._locating: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
+        self._waiting: dict[str, set[Waiter]] = {}
+        self._lost = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keeps the line up until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._lost.clear()
+            try:
+                await loop.create_unix_connection(lambda: self, str(self._path))
+                await self._lost.wait()
+            except OSError:
+                pass  # not there yet, or restarting: the supervisor sees to it
+            await asyncio.sleep(_RETRY_S)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self._unframer = transport, Unframer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        event(log, "storekeeper away", logging.WARNING)
+        self._transport = None
+        self._files.forget_incomplete()
+        locating, self._locating = self._locating, {}
+        waiting, self._waiting = self._waiting, {}
+        for callbacks in locating.values():
+            for callback in callbacks:
+                callback(Outcome.LOST)
+        for waiters in waiting.values():
+            for waiter in waiters:
+                waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
+        self._lost.set()
+
+    def data_received(self, data: bytes) -> None:
+        for payload in self._unframer.feed(data):
+            self._received(ipc.decode_to_edge(payload))
+
+    def locate(self, key: str, callback: Callable[[OpenFile | Outcome], None]) -> None:
+        """Calls back with the object once it is found or begun, or with why it is not."""
+        if self._transport is None:
+            callback(Outcome.LOST)
+            return
+        callbacks = self._locating.setdefault(key, [])
+        callbacks.append(callback)
+        if len(callbacks) == 1:
+            self.send(ipc.Locate(key))
+
+    def want(self, key: str, first: int, last: int, waiter: Waiter) -> None:
+        """Has slices fetched; the waiter hears of every change of the object until `leave`."""
+        if self._transport is None:
+            waiter.slices_failed(Outcome.LOST, first, last)
+            return
+        self._waiting.setdefault(key, set()).add(waiter)
+        self.send(ipc.Want(key, first, last))
+
+    def leave(self, key: str, waiter: Waiter) -> None:
+        waiters = self._waiting.get(key)
+        if waiters is not None:
+            waiters.discard(waiter)
+            if not waiters:
+                del self._waiting[key]
+
+    def send(self, message: ipc.ToStore) -> None:
+        """Sends if the line is up; a storekeeper that stopped reading costs a bounded buffer."""
+        if self._transport is not None:
+            if self._transport.get_write_buffer_size() > _MAX_BUFFER_BYTES:
+                self._transport.abort()
+                return
+            self._transport.write(pack(ipc.encode(message)))
+
+    def _received(self, message: ipc.ToEdge) -> None:
+        if isinstance(message, ipc.Ready):
+            self._files.mark(message.key, message.slice)
+            self._wake(message.key)
+        elif isinstance(message, ipc.Found):
+            self._located(message.key, self._files.open_found(message.key, message.disk, message.verified))
+        elif isinstance(message, ipc.Complete):
+            self._files.complete(message.key)
+            self._wake(message.key)
+        elif isinstance(message, ipc.Failed):
+            self._failed(message)
+        elif isinstance(message, ipc.Forget):
+            for key in message.keys:
+                self._files.forget(key)
+                for waiter in tuple(self._waiting.get(key, ())):
+                    waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
+        else:
+            self._on_drain(message.on)
+
+    def _located(self, key: str, found: OpenFile | None) -> None:
+        for callback in self._locating.pop(key, []):
+            callback(found if found is not None else Outcome.LOST)
+
+    def _failed(self, message: ipc.Failed) -> None:
+        if message.last < message.first:
+            for callback in self._locating.pop(message.key, []):
+                callback(message.outcome)
+            return
+        for waiter in tuple(self._waiting.get(message.key, ())):
+            waiter.slices_failed(message.outcome, message.first, message.last)
+
+    def _wake(self, key: str) -> None:
+        for waiter in tuple(self._waiting.get(key, ())):
+            waiter.slices_arrived()

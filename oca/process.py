@@ -1,0 +1,47 @@
+"""The start of a child of the supervisor: ``python -m oca.process {edge N | store}``.
+
+The configuration comes over standard input, as the supervisor read it: a child that is restarted
+after somebody broke the file starts all the same. Sockets come as inherited descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import msgspec
+import uvloop
+
+from daemon.config import ConfigError
+from daemon.lifecycle import die_with_parent
+from daemon.log import setup
+from oca.config import Config
+
+
+def main() -> int:
+    role, number, parent, listening, ready = sys.argv[1], *map(int, sys.argv[2:6])
+    die_with_parent(parent)
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+    setup(f"oca-{role}" + (str(number) if role == "edge" else ""), config.log_level)
+    sock = socket.socket(fileno=listening)
+    os.set_inheritable(listening, False)
+    os.set_inheritable(ready, False)
+    try:
+        # Imported here: an edge worker never loads botocore, the storekeeper no HTTP parser.
+        if role == "edge":
+            from oca.edge import listener
+
+            uvloop.run(listener.run(number, config, sock, ready))
+        else:
+            from oca.store import storekeeper
+
+            uvloop.run(storekeeper.run(config, sock, ready))
+    except ConfigError as error:
+        print(f"oca: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from contracts.framing import Unframer, pack
 from daemon.log import event
@@ -54,8 +54,9 @@ class StoreLink(asyncio.Protocol):
             await asyncio.sleep(_RETRY_S)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._unframer = transport, Unframer()
+        # uvloop's transports are not asyncio's by class, only by what they do.
+        self._transport = cast("asyncio.Transport", transport)
+        self._unframer = Unframer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         event(log, "storekeeper away", logging.WARNING)

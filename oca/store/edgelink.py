@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -111,8 +112,8 @@ class _Link(asyncio.Protocol):
         self.tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are not asyncio's by class, only by what they do.
+        self.transport = cast("asyncio.Transport", transport)
         self._links.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

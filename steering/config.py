@@ -1,0 +1,37 @@
+"""Steering's configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.fleet import HttpUrl
+from daemon.config import load
+from daemon.s3 import S3Config
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    fleet: Annotated[str, Meta(description="path of the fleet file")]
+    origin: S3Config
+    public_url: Annotated[HttpUrl, Meta(description="how players and appliances reach us")]
+    listen: Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:]+\]|[0-9.]+):[0-9]{1,5}\Z")] = "127.0.0.1:7080"
+    state_dir: Annotated[str, Meta(pattern="^/")] = "/var/lib/nearcast"
+    token_ttl_s: Annotated[int, Meta(ge=60, le=7 * 86400)] = 14400
+    """How long a signed URL works: longer than the longest title, and its pauses."""
+    content_refresh_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
+    """How often S3 is asked for a newer catalog or plan."""
+    requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0
+    """Of one API key."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def load_config(path: Path) -> Config:
+    return load(path, Config)

@@ -46,6 +46,7 @@ class RequestReader:
         self._ready: list[Request] = []
         self._request = Request()
         self._head_bytes = 0
+        self._field_bytes = 0
         self._in_body = False
         self._last = b""
         self._fault: BadRequest | None = None
@@ -82,12 +83,19 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self._request = Request()
+        self._field_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self._request.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name, text = name.lower(), value.decode("latin-1")
+        self._field_bytes += len(name) + len(value) + 4
+        if self._field_bytes > self._limits.header_bytes:
+            self._fault = BadRequest(
+                Problem.HEADERS_TOO_LARGE, f"at most {self._limits.header_bytes} bytes are read"
+            )
+            raise self._fault
         headers = self._request.headers
         if name not in headers:
             headers[name] = text

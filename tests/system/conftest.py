@@ -8,14 +8,11 @@ from playwright.sync_api import Browser
 from .browser import chromium, require_chromium
 from .running_demo import Demo
 
-# Away from the defaults, so that the tests run beside a demo that somebody watches.
-PORT_OFFSET = 21_000
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A demo that is ready; each module has its own, for some of them kill it."""
-    running = Demo(tmp_path_factory.mktemp("system") / "demo", PORT_OFFSET)
+    running = Demo(tmp_path_factory.mktemp("system") / "demo")
     try:
         running.wait_ready()
         yield running

@@ -17,6 +17,10 @@ from typing import Any
 import imageio_ffmpeg
 import psutil
 
+from daemon.cli import CommandError
+from demo.layout import Layout
+from demo.preflight import check_ports
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_S = 420
 """Two busy cores, the first npm install, and three encodes of a minute."""
@@ -32,10 +36,22 @@ def wait_until(what: str, true: Callable[[], Any], timeout_s: float) -> Any:
     return value
 
 
+def free_offset() -> int:
+    """A --port-offset whose ports are all free now: away from the defaults, and from another test run."""
+    for offset in range(20_000, 23_000, 100):
+        try:
+            check_ports(Layout(Path(), Path(), offset))
+        except CommandError:
+            continue
+        return offset
+    raise AssertionError("no free ports for a demo")
+
+
 class Demo:
     """``make demo`` without make: the same command, on other ports and in another folder."""
 
-    def __init__(self, folder: Path, offset: int) -> None:
+    def __init__(self, folder: Path) -> None:
+        offset = free_offset()
         self.folder = folder
         self.offset = offset
         self.output = folder.with_suffix(".txt")

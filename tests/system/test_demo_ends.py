@@ -9,12 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import PORT_OFFSET
-from .running_demo import CHECKOUT, Demo, wait_until
+from .running_demo import CHECKOUT, Demo, free_offset, wait_until
 
 pytestmark = pytest.mark.timeout(600)
-
-OTHER_OFFSET = PORT_OFFSET + 1000
 
 
 def refused(folder: Path, offset: int, *more: str) -> str:
@@ -49,29 +46,30 @@ def lives(process: psutil.Process, folder: Path, before: list[psutil.Process]) -
 
 
 def test_a_port_in_use_is_one_line_that_names_it(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 7080 + OTHER_OFFSET)):
-        said = refused(tmp_path / "demo", OTHER_OFFSET)
+    offset = free_offset()
+    with socket.create_server(("127.0.0.1", 7080 + offset)):
+        said = refused(tmp_path / "demo", offset)
     assert said == (
-        f"demo: port {7080 + OTHER_OFFSET} (steering) is in use: stop what listens there, or shift every port: "
+        f"demo: port {7080 + offset} (steering) is in use: stop what listens there, or shift every port: "
         'make demo DEMO_ARGS="--port-offset 1000"\n'
     )
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("the only copy")
-    said = refused(tmp_path, OTHER_OFFSET)
+    said = refused(tmp_path, free_offset())
     assert said == f"demo: {tmp_path} holds something that is not a demo's: name another --dir\n"
     assert (tmp_path / "thesis.txt").read_text() == "the only copy"
 
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    said = refused(tmp_path / "demo", OTHER_OFFSET, "--source", "holiday.mp4")
+    said = refused(tmp_path / "demo", free_offset(), "--source", "holiday.mp4")
     assert said == "demo: --source holiday.mp4: no such file\n"
 
 
 def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:
     """Even in the middle of publishing, when the encoder is a grandchild."""
-    demo = Demo(tmp_path / "demo", OTHER_OFFSET)
+    demo = Demo(tmp_path / "demo")
     try:
 
         def encoders() -> list[psutil.Process]:
@@ -97,10 +95,10 @@ def test_an_appliance_that_ends_by_itself_is_reported(demo: Demo) -> None:
 def test_ctrl_c_ends_every_process_and_a_second_demo_is_refused_until_then(
     demo: Demo, tmp_path: Path
 ) -> None:
-    said = refused(demo.folder, PORT_OFFSET)
+    said = refused(demo.folder, demo.offset)
     assert said.startswith(f"demo: a demo is running already (pid {demo.process.pid}, in {demo.folder})")
-    said = refused(tmp_path / "demo", PORT_OFFSET)
-    assert said.startswith(f"demo: port {8083 + PORT_OFFSET} (ixp-b1, players) is in use")
+    said = refused(tmp_path / "demo", demo.offset)
+    assert said.startswith(f"demo: port {8083 + demo.offset} (ixp-b1, players) is in use")
 
     before = demo.descendants()
     assert len(before) >= 6  # S3, steering, two appliances with their workers, the playback service

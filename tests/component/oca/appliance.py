@@ -1,0 +1,129 @@
+"""A real appliance in its own folder: supervisor, one edge worker, storekeeper, real sockets and disks."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from contracts import ingest
+from contracts.catalog import CatalogObject
+from contracts.framing import HEADER_BYTES, pack, payload_length
+from contracts.objectkey import SLICE_BYTES, digest
+
+ETAG = '"published-1"'
+MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+@dataclass
+class Appliance:
+    port: int
+    admin: int
+    root: Path
+    process: subprocess.Popen[bytes]
+
+    def connect(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def ingest(self, message: ingest.Request) -> ingest.Reply:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self.root / "run" / ingest.SOCKET_NAME))
+            sock.sendall(pack(ingest.encode(message)))
+            with sock.makefile("rb") as file:
+                return ingest.decode_reply(file.read(payload_length(file.read(HEADER_BYTES))))
+
+    def put(self, key: str, data: bytes) -> None:
+        reply = self.ingest(ingest.Reserve(published(key, data)))
+        assert isinstance(reply, ingest.Reserved), reply
+        with open(reply.path, "r+b") as file:
+            file.write(data)
+        committed = self.ingest(ingest.Commit(key))
+        assert isinstance(committed, ingest.Committed), committed
+
+
+def published(key: str, data: bytes) -> CatalogObject:
+    digests = b"".join(digest(data[at : at + SLICE_BYTES]) for at in range(0, len(data), SLICE_BYTES))
+    return CatalogObject(key, len(data), "video/mp4", ETAG, 1_700_000_000, digests)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(root: Path, **changes: object) -> Iterator[Appliance]:
+    port, admin = free_port(), free_port()
+    for name in ("disk1", "disk2"):
+        (root / name).mkdir()
+    config = {
+        "appliance": "test-1",
+        "listen": f"127.0.0.1:{port}",
+        "admin": f"127.0.0.1:{admin}",
+        "workers": 1,
+        "state_dir": str(root / "state"),
+        "run_dir": str(root / "run"),
+        "disks": [{"path": str(root / name), "capacity_bytes": 100_000_000} for name in ("disk1", "disk2")],
+        # Nothing listens there: an appliance must serve what it has without its origin.
+        "origin": {"bucket": "nowhere", "endpoint_url": "http://127.0.0.1:9"},
+        "auth": {"required": False},
+        "cors_origins": ["*"],
+        **changes,
+    }
+    file = root / "oca.yaml"
+    file.write_text(yaml.safe_dump(config))
+    subprocess.run(
+        [sys.executable, "-m", "oca", "init", "--config", str(file)], check=True, capture_output=True
+    )
+    with restarted(root) as appliance:
+        yield appliance
+
+
+@contextmanager
+def restarted(root: Path) -> Iterator[Appliance]:
+    """Starts the appliance whose configuration and disks are in ``root``."""
+    file = root / "oca.yaml"
+    config = yaml.safe_load(file.read_text())
+    port, admin = (int(config[name].rpartition(":")[2]) for name in ("listen", "admin"))
+    with (root / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "oca", "serve", "--config", str(file)], stdout=log, stderr=log
+        )
+    appliance = Appliance(port, admin, root, process)
+    try:
+        _wait_ready(appliance)
+        yield appliance
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_ready(appliance: Appliance) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        assert appliance.process.poll() is None, (appliance.root / "log").read_text()
+        try:
+            with socket.create_connection(("127.0.0.1", appliance.admin), timeout=2) as sock:
+                sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                if b" 200 " in sock.recv(100):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("not ready: " + (appliance.root / "log").read_text())

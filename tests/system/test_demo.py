@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
 import boto3
@@ -107,16 +108,28 @@ def test_ffmpeg_decodes_the_whole_title_without_an_error(demo: Demo, name: str, 
 def test_what_an_isp_appliance_lacks_it_pulls_through_the_exchange_and_that_one_from_s3(demo: Demo) -> None:
     originals = published(demo)
     key = max(originals, key=lambda item: len(originals[item]))
+    original = originals[key]
     url = demo.offered()["isp-a1"]["base_url"] + key
 
     purge(demo, "isp-a1", key)
-    assert fetch(demo, url, originals[key]) == [["ixp-b1", "hit"], ["isp-a1", "fwd=miss"]]
-    settled = [["isp-a1", "hit"]]
-    wait_until("the object is stored", lambda: fetch(demo, url, originals[key]) == settled, 10)
+    before = pulled(demo, "isp-a1"), pulled(demo, "ixp-b1")
+    assert fetch(demo, url, original) == ["isp-a1", "fwd=miss"]
+    assert pulled(demo, "isp-a1") - before[0] == Counter({"ixp-b1": len(original)})
+    assert pulled(demo, "ixp-b1") == before[1]
+    wait_until("it is stored", lambda: fetch(demo, url, original) == ["isp-a1", "hit"], 10)
 
     purge(demo, "isp-a1", key)
     purge(demo, "ixp-b1", key)
-    assert fetch(demo, url, originals[key]) == [["ixp-b1", "fwd=miss"], ["isp-a1", "fwd=miss"]]
+    before = pulled(demo, "isp-a1"), pulled(demo, "ixp-b1")
+    assert fetch(demo, url, original) == ["isp-a1", "fwd=miss"]
+    assert pulled(demo, "isp-a1") - before[0] == Counter({"ixp-b1": len(original)})
+    assert pulled(demo, "ixp-b1") - before[1] == Counter({"origin": len(original)})
+
+
+def pulled(demo: Demo, name: str) -> Counter[str]:
+    """Bytes that an appliance has fetched from each upstream since it started."""
+    status = json.loads(demo.request(f"{demo.appliance(name)['admin']}/v1/status")[2])
+    return Counter({upstream["name"]: upstream["bytes"] for upstream in status["upstreams"]})
 
 
 def purge(demo: Demo, name: str, key: str) -> None:
@@ -124,12 +137,12 @@ def purge(demo: Demo, name: str, key: str) -> None:
     assert (status, json.loads(body)) == (200, {"purged": 1})
 
 
-def fetch(demo: Demo, url: str, original: bytes) -> list[list[str]]:
-    """Cache-Status of a whole GET, nearest to the origin first; its bytes must be the original's."""
+def fetch(demo: Demo, url: str, original: bytes) -> list[str]:
+    """What the appliance's cache did for a whole GET, whose bytes must be the original's."""
     status, headers, body = demo.request(url)
     assert status == 200
     assert body == original
-    return [last_member(member) for member in headers["cache-status"].split(",")]
+    return last_member(headers["cache-status"])
 
 
 def last_member(cache_status: str) -> list[str]:

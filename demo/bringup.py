@@ -137,7 +137,12 @@ class Bringup:
             if answer is None:
                 return False
             answers[:] = [answer]
-            return wanted <= {candidate.appliance for candidate in answer.candidates}
+            # An appliance whose heartbeat does not yet tell of its fill is offered as well, but further down.
+            return wanted <= {
+                candidate.appliance
+                for candidate in answer.candidates
+                if "holds the title" in candidate.reason
+            }
 
         self._processes.wait_until("an answer of steering with all appliances", all_offered, boxes, _READY_S)
         return answers[0]

@@ -195,12 +195,9 @@ class Demo:
 
 def decoded_frames(url: str) -> list[int]:
     """Frames per stream of what ``url`` plays, all of it decoded by ffmpeg; fails on any error."""
-    # The ffmpeg 9 snapshot of imageio-ffmpeg joins the byte ranges of a playlist into one request and
-    # then stops after the first segment; it does the same with nginx. Whole requests avoid that.
-    whole = ("-http_seekable", "0") if url.endswith(".m3u8") else ()
     result = subprocess.run(
         [
-            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-xerror", *whole, "-i", url),
+            *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-xerror", "-i", url),
             *("-map", "0:v", "-map", "0:a", "-f", "framecrc", "-"),
         ],
         capture_output=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contracts import ingest
-from tests.component.oca.appliance import ETAG, MODIFIED, Appliance, published, restarted, running
+from tests.appliance import ETAG, MODIFIED, Appliance, published, restarted, running
 
 KEY = "tt0001/720p/video.mp4"
 SIZE = 3 * (1 << 20) + 12345

@@ -8,8 +8,12 @@ one answer to each request, in order. The socket's file permissions are the auth
       | <------------------------  Adopted(held)
       | Reserve(object)    ------------------->  finds room on a disk, makes the incomplete file
       | <-----------  Reserved(path, verified)  or Held or Refused
-      | pwrite(verified slices) into path
-      | Commit(key)        ------------------->  hashes every slice, fsync, rename, index
+      | pwrite(a verified slice) into path
+      | Wrote(key, slice)  ------------------->  hashes it, counts and serves it from now on
+      | <-------------------  Noted  or Held or Refused
+      | Abort(key, errno)  ------------------->  only when pwrite fails: drops it, may blame the disk
+      | <------------------------------- Noted
+      | Commit(key)        ------------------->  hashes what it was not told of, fsync, rename, index
       | <--------------------------- Committed  or Refused
 
 An incomplete file takes only slices whose digest was checked in memory; pull-through may write the
@@ -26,7 +30,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts import VERSION
-from contracts.catalog import CatalogObject, Key, Version
+from contracts.catalog import CatalogObject, ETag, Key, Version
 
 SOCKET_NAME: Final = "ingest.sock"
 
@@ -41,7 +45,7 @@ class Refusal(enum.Enum):
 
     NO_ROOM = "no_room"  # leave the object out, go on with the next, exit 1 at the end
     CORRUPT = "corrupt"  # the named slices are dropped: fetch them again
-    UNKNOWN = "unknown"  # commit without reserve, or after an eviction: reserve again
+    UNKNOWN = "unknown"  # not reserved, or no longer (evicted, purged, replaced): reserve again
     DISK = "disk"  # the disk failed underneath: reserve again, another disk is chosen
     CONTRACT = "contract"  # the two programs are of different versions: stop
 
@@ -62,6 +66,27 @@ class Commit(msgspec.Struct, frozen=True, tag="commit"):
     key: Key
 
 
+class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
+    """The slice is in the reserved file. Not believed: the storekeeper reads it back.
+
+    Answered by `Noted`, by `Held` when pull-through completed the object meanwhile, or by `Refused`.
+    """
+
+    key: Key
+    etag: Annotated[ETag, Meta(description="of the object that was reserved")]
+    index: Annotated[int, Meta(ge=0)]
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    """Writing the reserved file failed: drop it, so that the next reserve makes another."""
+
+    key: Key
+    etag: Annotated[ETag, Meta(description="of the object that was reserved")]
+    errno: Annotated[
+        int, Meta(ge=0, le=4095, description="what the kernel said; EIO speaks against the disk")
+    ]
+
+
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
     """What is here? Answered by `Holdings`."""
 
@@ -77,6 +102,10 @@ class Reserved(msgspec.Struct, frozen=True, tag="reserved"):
 
 class Held(msgspec.Struct, frozen=True, tag="held"):
     """The object is complete already."""
+
+
+class Noted(msgspec.Struct, frozen=True, tag="noted"):
+    pass
 
 
 class Committed(msgspec.Struct, frozen=True, tag="committed"):
@@ -107,8 +136,8 @@ class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
     incomplete: tuple[Incomplete, ...]
 
 
-Request: TypeAlias = Adopt | Reserve | Commit | Ask
-Reply: TypeAlias = Adopted | Reserved | Held | Committed | Refused | Holdings
+Request: TypeAlias = Adopt | Reserve | Wrote | Abort | Commit | Ask
+Reply: TypeAlias = Adopted | Reserved | Held | Noted | Committed | Refused | Holdings
 
 encode = msgspec.msgpack.Encoder().encode
 decode_request = msgspec.msgpack.Decoder(Request).decode

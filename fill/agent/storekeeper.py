@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from contracts import ingest
+from contracts.catalog import CatalogObject
 from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
 
 _TIMEOUT_S: Final = 900
@@ -63,6 +64,18 @@ class Storekeeper:
         if isinstance(reply, ingest.Held):
             return None
         return self._of(reply, ingest.Reserved)
+
+    def wrote(self, item: CatalogObject, index: int) -> bool:
+        """Tells of a slice that is in the reserved file; False when the object is complete already."""
+        reply = self._ask(ingest.Wrote(item.key, item.etag, index))
+        if isinstance(reply, ingest.Held):
+            return False
+        self._of(reply, ingest.Noted)
+        return True
+
+    def abort(self, item: CatalogObject, error_number: int) -> None:
+        """Gives the reserved file up, as it cannot be written."""
+        self._expect(ingest.Abort(item.key, item.etag, error_number), ingest.Noted)
 
     def commit(self, key: str) -> None:
         self._expect(ingest.Commit(key), ingest.Committed)

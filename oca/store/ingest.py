@@ -54,6 +54,10 @@ class IngestServer:
             return self._adopt(request)
         if isinstance(request, ingest.Reserve):
             return await self._reserve(request)
+        if isinstance(request, ingest.Wrote):
+            return await self._wrote(request)
+        if isinstance(request, ingest.Abort):
+            return self._abort(request)
         if isinstance(request, ingest.Commit):
             return await self._commit(request)
         return holdings(self._store)
@@ -84,6 +88,43 @@ class IngestServer:
         except OSError as error:
             return ingest.Refused(Refusal.DISK, f"{item.key}: {error.strerror}")
         return ingest.Reserved(str(begun.path), tuple(i for i in range(begun.slices) if begun.has(i)))
+
+    async def _wrote(self, request: ingest.Wrote) -> ingest.Reply:
+        """Counts the slice once it is read back: it is served, and not fetched again, from now on."""
+        begun = self._store.incomplete.get(request.key)
+        if begun is None:
+            entry = self._store.index.get(request.key)
+            if entry is not None and entry.etag == request.etag:
+                return ingest.Held()  # pull-through was faster
+            return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was not reserved, or purged since")
+        if begun.item.etag != request.etag or request.index >= begun.slices:
+            return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was reserved for other bytes since")
+        try:
+            good = begun.has(request.index) or bool(await asyncio.to_thread(begun.check, (request.index,)))
+        except OSError as error:
+            self._store.blame(begun.disk, error)
+            return ingest.Refused(Refusal.DISK, f"{request.key}: {error.strerror}")
+        if not good:
+            # Most often another file: dropped and begun again by pull-through since it was reserved.
+            detail = f"{request.key}: slice {request.index} is not in its file"
+            return ingest.Refused(Refusal.CORRUPT, detail, (request.index,))
+        if self._store.incomplete.get(request.key) is not begun:
+            return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was purged meanwhile")
+        self._store.slice_ready(begun, request.index)
+        return ingest.Noted()
+
+    def _abort(self, request: ingest.Abort) -> ingest.Reply:
+        begun = self._store.incomplete.get(request.key)
+        if begun is None or begun.item.etag != request.etag:
+            return ingest.Noted()
+        error = OSError(request.errno, os.strerror(request.errno))
+        event(log, "fill gave up a file", logging.WARNING, key=request.key, why=error.strerror)
+        try:
+            if not self._store.blame(begun.disk, error):
+                self._store.abandon(begun)
+        except OSError as failed:
+            return ingest.Refused(Refusal.DISK, f"{request.key}: {failed.strerror}")
+        return ingest.Noted()
 
     async def _commit(self, request: ingest.Commit) -> ingest.Reply:
         begun = self._store.incomplete.get(request.key)

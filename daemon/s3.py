@@ -5,8 +5,11 @@ boto3 is imported when a client is opened: a process that never talks to S3 does
 
 from __future__ import annotations
 
+import email.utils
+import enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -37,16 +40,69 @@ class S3Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     read_timeout_s: Seconds = 30
 
 
-class S3Error(Exception):
-    """What S3 said or did, in one line that names the bucket and the object.
+class Trouble(enum.Enum):
+    """What went wrong between us and S3, and what the caller then does."""
 
-    ``missing`` is true when the object or the bucket does not exist, so that a caller can tell
-    "not there" from "not reachable".
+    NO_OBJECT = "no_object"  # the object does not exist: go on without it
+    NO_BUCKET = "no_bucket"  # nor does the bucket: stop, the configuration is wrong
+    REFUSED = "refused"  # the key or its secret is wrong, or lacks a right: stop, asking again is no use
+    PAST_THE_END = "past_the_end"  # a range beyond the object: it is shorter than the catalog says
+    BUSY = "busy"  # S3 answered that it cannot now (5xx, 429): ask again, after retry_after_s if it says
+    UNREACHABLE = "unreachable"  # no answer, or one that broke off: ask again
+    ODD = "odd"  # anything else: stop and show it
+
+
+_CODES: Final = {
+    **dict.fromkeys(("NoSuchKey", "404"), Trouble.NO_OBJECT),
+    "NoSuchBucket": Trouble.NO_BUCKET,
+    **dict.fromkeys(
+        (
+            "SignatureDoesNotMatch",
+            "InvalidAccessKeyId",
+            "AccessDenied",
+            "403",
+            "ExpiredToken",
+            "InvalidToken",
+        ),
+        Trouble.REFUSED,
+    ),
+    **dict.fromkeys(("InvalidRange", "416"), Trouble.PAST_THE_END),
+    **dict.fromkeys(("SlowDown", "RequestTimeout", "Throttling", "429"), Trouble.BUSY),
+}
+
+_ADVICE: Final = {
+    Trouble.NO_OBJECT: "does not exist",
+    Trouble.NO_BUCKET: "no such bucket: is origin.bucket right?",
+    Trouble.REFUSED: "the access key or its secret was refused: is origin.credentials_file right?",
+    Trouble.PAST_THE_END: "is shorter than the range asked for",
+    Trouble.BUSY: "S3 cannot answer now",
+    Trouble.UNREACHABLE: "S3 does not answer: is it up, and origin.endpoint_url right?",
+    Trouble.ODD: "S3 would not",
+}
+
+
+class S3Error(Exception):
+    """What S3 said or did, in one line that names the bucket and the object; ``trouble`` says what to do.
+
+    ``retry_after_s``: how long S3 asked to be left alone, not yet bounded; None when it did not.
     """
 
-    def __init__(self, message: str, *, missing: bool = False) -> None:
+    def __init__(
+        self, message: str, trouble: Trouble = Trouble.ODD, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
-        self.missing = missing
+        self.trouble = trouble
+        self.retry_after_s = retry_after_s
+
+    @property
+    def missing(self) -> bool:
+        """Whether the object or its bucket does not exist."""
+        return self.trouble in {Trouble.NO_OBJECT, Trouble.NO_BUCKET}
+
+    @property
+    def passing(self) -> bool:
+        """Whether asking again later may help."""
+        return self.trouble in {Trouble.BUSY, Trouble.UNREACHABLE}
 
 
 def session(config: S3Config) -> botocore.session.Session:
@@ -56,14 +112,17 @@ def session(config: S3Config) -> botocore.session.Session:
     opened = botocore.session.Session()
     if config.credentials_file is not None:
         if not Path(config.credentials_file).is_file():
-            raise S3Error(f"credentials file {config.credentials_file}: no such file")
+            raise S3Error(f"origin.credentials_file: {config.credentials_file}: no such file")
         opened.set_config_variable("credentials_file", config.credentials_file)
     opened.set_config_variable("region", config.region)
     return opened
 
 
-def open_client(config: S3Config) -> S3Client:
-    """A boto3 client for the configured S3. Opens no connection yet; safe to share between threads."""
+def open_client(config: S3Config, attempts: int = 3) -> S3Client:
+    """A boto3 client for the configured S3. Opens no connection yet; safe to share between threads.
+
+    ``attempts`` of boto3 itself, for each request: 1 for a caller that tries again in its own time.
+    """
     import boto3
     from botocore.config import Config
 
@@ -74,7 +133,7 @@ def open_client(config: S3Config) -> S3Client:
         config=Config(
             connect_timeout=config.connect_timeout_s,
             read_timeout=config.read_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             # Buckets on a host that is an address have no name of their own in DNS.
             s3={"addressing_style": "path" if config.endpoint_url else "auto"},
             # Only where S3 requires one: not every S3 server knows the newer checksum trailers.
@@ -88,31 +147,74 @@ def get(client: S3Client, bucket: str, key: str, *, limit_bytes: int) -> bytes:
     """The whole object ``key``; raises `S3Error` when it is absent, unreachable or over the limit."""
     try:
         answer = client.get_object(Bucket=bucket, Key=key)
-        if answer["ContentLength"] > limit_bytes:
-            raise S3Error(
-                f"s3://{bucket}/{key}: {answer['ContentLength']} bytes, and at most {limit_bytes} are read"
-            )
-        return answer["Body"].read()
+        # Read to the limit and no further, whatever length was announced.
+        announced = answer["ContentLength"]
+        body = answer["Body"].read(limit_bytes + 1) if announced <= limit_bytes else b""
+        answer["Body"].close()
     except Exception as error:
         raise explained(error, bucket, key) from error
+    if max(announced, len(body)) > limit_bytes:
+        raise S3Error(f"s3://{bucket}/{key}: {announced} bytes, and at most {limit_bytes} are read")
+    if len(body) < announced:
+        message = f"s3://{bucket}/{key}: the answer ended {announced - len(body)} bytes early"
+        raise S3Error(message, Trouble.UNREACHABLE)
+    return body
 
 
 def explained(error: Exception, bucket: str, key: str = "") -> S3Error:
     """``error`` as an `S3Error`; an exception that is not about S3 is raised again as it is."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.parsers import ResponseParserError
 
     what = f"s3://{bucket}/{key}"
     if isinstance(error, S3Error):
         return error
     if isinstance(error, ClientError):
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        if code in {"NoSuchKey", "NoSuchBucket", "404"}:
-            return S3Error(f"{what}: does not exist ({code})", missing=True)
-        if code in {"SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "403"}:
-            return S3Error(f"{what}: the access key or its secret was refused ({code})")
-        return S3Error(f"{what}: S3 answered {code}")
-    if isinstance(error, NoCredentialsError):
-        return S3Error(f"{what}: no S3 credentials: name a credentials_file under origin")
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        about = error.response.get("ResponseMetadata", {})
+        trouble = _CODES.get(code)
+        if trouble is None:
+            trouble = Trouble.BUSY if about.get("HTTPStatusCode", 0) >= 500 else Trouble.ODD
+        named = f"s3://{bucket}" if trouble is Trouble.NO_BUCKET else what
+        wait_s = retry_after_s(about.get("HTTPHeaders", {}))
+        return S3Error(f"{named}: {_ADVICE[trouble]} ({code})", trouble, wait_s)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return S3Error(f"{what}: no S3 credentials: name a credentials_file under origin", Trouble.REFUSED)
+    if isinstance(error, ResponseParserError):
+        return S3Error(f"{what}: the answer is not one of S3: is origin.endpoint_url right?", Trouble.ODD)
     if isinstance(error, BotoCoreError):
-        return S3Error(f"{what}: {error}")
+        trouble = Trouble.UNREACHABLE if _of_the_network(error) else Trouble.ODD
+        return S3Error(f"{what}: {_ADVICE[trouble]} ({_one_line(error)})", trouble)
     raise error
+
+
+def _of_the_network(error: Exception) -> bool:
+    from botocore import exceptions as known
+
+    return isinstance(
+        error,
+        known.HTTPClientError
+        | known.ConnectionError
+        | known.ResponseStreamingError
+        | known.IncompleteReadError,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """How long an answer asks us to wait: RFC 9110 section 10.2.3, both forms; None when it does not say.
+
+    A date is measured against the answer's own Date, so that clocks need not agree.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+        since = email.utils.parsedate_to_datetime(headers.get("date", ""))
+        return max(0.0, (until - since).total_seconds())
+    except (ValueError, TypeError):
+        return None

@@ -33,7 +33,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """``start`` is its first byte in the file."""
+    """``start`` is its first byte in the file: of its moof in a `Layout`, of its styp in the sidx."""
 
     start: int
     size: int
@@ -66,20 +66,40 @@ class Layout:
 
 
 def read_layout(path: Path, *, video: bool) -> Layout:
-    """The layout of one track's file; raises `BadMp4`, OSError."""
+    """The layout of one track's file, whose segments are delimited; raises `BadMp4`, OSError."""
     with path.open("rb") as file:
-        file.seek(0, 2)
-        boxes = top_level(file, file.tell(), path.name)
-        found = {box.kind: box for box in reversed(boxes)}
-        if b"moov" not in found or b"sidx" not in found:
-            raise BadMp4(f"{path.name}: has no moov or no sidx")
-        moov, sidx = found[b"moov"], found[b"sidx"]
-        segments = read_sidx(_read(file, sidx, path.name), sidx, path.name)
-        end = segments[-1].start + segments[-1].size
-        if end > boxes[-1].start + boxes[-1].size:
-            raise BadMp4(f"{path.name}: its sidx names bytes beyond its end")
+        index, _, subsegments = read_index(file, path.name)
+        found = {box.start: box for box in top_level(file, file.seek(0, 2), path.name)}
+        moov = next((box for box in found.values() if box.kind == b"moov"), None)
+        if moov is None:
+            raise BadMp4(f"{path.name}: has no moov")
+        segments = tuple(_after_styp(item, found, path.name) for item in subsegments)
         codec = avc_codec(_read(file, moov, path.name), path.name) if video else "mp4a.40.2"
-    return Layout(moov.start + moov.size, sidx.start, sidx.size, segments, codec)
+    return Layout(moov.start + moov.size, index.start, index.size, segments, codec)
+
+
+def read_index(file: BinaryIO, name: str) -> tuple[Box, bytes, tuple[Segment, ...]]:
+    """The file's sidx, its bytes, and the segments that it lists; raises `BadMp4`."""
+    file_bytes = file.seek(0, 2)
+    box = next((item for item in top_level(file, file_bytes, name) if item.kind == b"sidx"), None)
+    if box is None:
+        raise BadMp4(f"{name}: has no sidx")
+    raw = _read(file, box, name)
+    segments = read_sidx(raw, box, name)
+    if segments[-1].start + segments[-1].size > file_bytes:
+        raise BadMp4(f"{name}: its sidx names bytes beyond its end")
+    return box, raw, segments
+
+
+def _after_styp(segment: Segment, boxes: dict[int, Box], name: str) -> Segment:
+    styp = boxes.get(segment.start)
+    if styp is None or styp.kind != b"styp":
+        raise BadMp4(f"{name}: the segment at byte {segment.start} does not begin with a styp")
+    start = styp.start + styp.size
+    moof = boxes.get(start)
+    if moof is None or moof.kind != b"moof":
+        raise BadMp4(f"{name}: the segment at byte {segment.start} has no moof after its styp")
+    return Segment(start, segment.size - styp.size, segment.duration_s)
 
 
 def top_level(file: BinaryIO, file_bytes: int, name: str) -> list[Box]:
@@ -105,20 +125,15 @@ def top_level(file: BinaryIO, file_bytes: int, name: str) -> list[Box]:
 
 def read_sidx(raw: bytes, box: Box, name: str) -> tuple[Segment, ...]:
     """The segments that the index ``raw`` (a whole sidx box, at ``box``) lists; raises `BadMp4`."""
-    try:
-        version = raw[8]
-        timescale = struct.unpack_from(">I", raw, 16)[0]
-        first_offset = struct.unpack_from(">Q" if version else ">I", raw, 28 if version else 24)[0]
-        at = 36 if version else 28
-        count = struct.unpack_from(">HH", raw, at)[1]
-        entries = list(struct.iter_unpack(">III", raw[at + 4 : at + 4 + 12 * count]))
-    except (struct.error, IndexError):
-        raise BadMp4(f"{name}: its sidx is cut off") from None
-    if len(entries) != count or count == 0 or timescale == 0:
-        raise BadMp4(f"{name}: its sidx is cut off or empty")
+    entries = sidx_entries(raw, name)
+    timescale = struct.unpack_from(">I", raw, 16)[0]
+    first_offset = struct.unpack_from(">Q" if raw[8] else ">I", raw, 28 if raw[8] else 24)[0]
+    if timescale == 0:
+        raise BadMp4(f"{name}: its sidx has no time scale")
     start = box.start + box.size + first_offset
     segments: list[Segment] = []
-    for reference, duration, _ in entries:
+    for offset, reference in entries:
+        duration = struct.unpack_from(">I", raw, offset + 4)[0]
         if reference >> 31:
             raise BadMp4(f"{name}: its sidx points to another sidx")
         if duration:
@@ -131,6 +146,22 @@ def read_sidx(raw: bytes, box: Box, name: str) -> tuple[Segment, ...]:
     if not segments:
         raise BadMp4(f"{name}: its sidx lists no time")
     return tuple(segments)
+
+
+def sidx_entries(raw: bytes, name: str) -> list[tuple[int, int]]:
+    """Where each reference of a sidx box stands in ``raw``, and its first word; raises `BadMp4`.
+
+    The word is the size in bytes; its top bit says that it refers to another sidx.
+    """
+    try:
+        at = 36 if raw[8] else 28
+        count = struct.unpack_from(">HH", raw, at)[1]
+    except (struct.error, IndexError):
+        raise BadMp4(f"{name}: its sidx is cut off") from None
+    offsets = range(at + 4, at + 4 + 12 * count, 12)
+    if count == 0 or offsets[-1] + 12 > len(raw):
+        raise BadMp4(f"{name}: its sidx is cut off or empty")
+    return [(offset, struct.unpack_from(">I", raw, offset)[0]) for offset in offsets]
 
 
 def avc_codec(moov: bytes, name: str) -> str:

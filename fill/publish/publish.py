@@ -13,6 +13,7 @@ from fill.progress import meter
 from fill.publish.boxes import read_layout
 from fill.publish.check import check_encode
 from fill.publish.choose import Encode, choose_encodes
+from fill.publish.delimit import delimit_segments
 from fill.publish.encode import encode
 from fill.publish.manifests import (
     Track,
@@ -71,6 +72,8 @@ def make_tracks(
     length_s = source.duration_s or 0.0
     with meter("encoding", length_s) as bar:
         encode(path, encodes, outputs, audio, settings, bar.at)
+    for output in [*outputs, *([audio] if audio else [])]:
+        delimit_segments(output)
     for output in outputs:
         check_encode(output, length_s)
     tracks = [

@@ -95,12 +95,7 @@ def test_every_byte_that_an_appliance_serves_is_the_byte_that_was_published(demo
         assert last_member(headers["cache-status"]) == [name, "hit"], key
 
 
-# The ffmpeg 9 snapshot of imageio-ffmpeg joins the byte ranges of a playlist into one request and stops
-# after the first segment; it does the same with nginx. Strict: this fails once either side is mended.
-_JOINED_RANGES = pytest.mark.xfail(strict=True, reason="ffmpeg stops after one joined byte range")
-
-
-@pytest.mark.parametrize("form", [pytest.param("hls", marks=_JOINED_RANGES), "dash"])
+@pytest.mark.parametrize("form", ["hls", "dash"])
 @pytest.mark.parametrize("name", ["isp-a1", "ixp-b1"])
 def test_ffmpeg_decodes_the_whole_title_without_an_error(demo: Demo, name: str, form: str) -> None:
     frames = decoded_frames(demo.offered()[name][form])

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import pytest
@@ -31,6 +38,42 @@ _TONE = ["-f", "lavfi", "-i", "sine=duration=9"]
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return clip(tmp_path / "source.mp4", *_picture("854x480"), *_TONE, "-preset", "ultrafast")
+
+
+class _Ranges(SimpleHTTPRequestHandler):
+    """A file server that knows single ranges, as every CDN does and Python's does not."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        data = Path(self.translate_path(self.path)).read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        end = min(int(asked[2] or len(data)) + 1, len(data)) if asked else len(data)
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(end - start))
+        self.end_headers()
+        # A player that seeks hangs up in the middle.
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(data[start:end])
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The URL under which ``folder`` is served over HTTP."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=str(folder))) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 def _download(setup: Setup, title: str) -> Path:
@@ -80,6 +123,42 @@ def test_what_is_published_plays_and_is_described_byte_by_byte(setup: Setup, sou
         assert b"".join(map(digest, parts)) == item.digests
         head = setup.client.head_object(Bucket=bucket, Key=f"media/{item.key}")
         assert head["ContentType"] == item.media_type
+
+
+@pytest.mark.parametrize("player", [FFMPEG, "/usr/bin/ffmpeg"])
+def test_ffmpeg_plays_every_frame_over_http_without_any_option(
+    setup: Setup, source: Path, player: str
+) -> None:
+    """ffmpeg 9 joins adjoining HLS ranges and then stops after the first: ours do not adjoin."""
+    if not Path(player).exists():
+        pytest.skip(f"{player} is not installed")
+    assert fill("publish", source, "--title", "tt1", "--config", setup.write_config()).returncode == 0
+    with served(_download(setup, "tt1")) as url:
+        done = subprocess.run(
+            [
+                player,
+                "-nostdin",
+                "-v",
+                "error",
+                "-i",
+                f"{url}/master.m3u8",
+                "-map",
+                "0",
+                "-f",
+                "framecrc",
+                "-",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split(",")[0] for line in done.stdout.splitlines() if not line.startswith("#")]
+    counts = sorted(rows.count(stream) for stream in set(rows))
+    assert counts[:2] == [225, 225]
+    assert len(counts) == 3
+    assert counts[2] >= 9 * 48_000 // 1024
 
 
 def test_segments_are_four_seconds_and_aligned_over_the_ladder(setup: Setup, source: Path) -> None:

@@ -36,7 +36,13 @@ MAX_TOKEN_BYTES: Final = 2048
 """Ours are about 450; browsers and proxies carry URLs of 8 KiB."""
 
 CLOCK_SKEW_S: Final = 30
-"""How far a signer's clock may be ahead of ours. Expiry has no such grace."""
+"""How far a signer's clock may be ahead of ours. Expiry has no such grace: a viewer's token lives for
+hours, and an appliance's is made out for a minute, which is how far that clock may be behind."""
+
+MAX_IDENTITY_LIFE_S: Final = 300
+"""An appliance's token that is read off the wire is of no use for longer than this."""
+
+VIEWER_ISSUER: Final = "steering"
 
 VIEWER_TYP: Final = "JWT"
 IDENTITY_TYP: Final = "nearcast-id+jwt"
@@ -49,10 +55,9 @@ _compact = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z").match
 _SCOPE_HEAD: Final = "regex:https?://[^/]*/"
 _SCOPE_TAIL: Final = "/.*"
 _title = re.compile(TITLE_PATTERN + r"\Z").match
-# RFC 9246 section 2.1 and RFC 7519: claims that a verifier may see without understanding more.
-_KNOWN_CLAIMS: Final = frozenset(
-    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cdniv", "cdnicrit", "cdniuc"}
-)
+# RFC 9246 section 2.1 and RFC 7519: claims that a verifier may see without understanding more. Not
+# among them: ``aud`` (we are nobody's audience) and ``cdniip`` (a JWE that we hold no key for).
+_KNOWN_CLAIMS: Final = frozenset({"iss", "sub", "exp", "nbf", "iat", "jti", "cdniv", "cdnicrit", "cdniuc"})
 
 
 class Refusal(enum.Enum):
@@ -61,12 +66,15 @@ class Refusal(enum.Enum):
     MALFORMED = "it is not a signed JWT"
     OVERSIZED = f"it is longer than {MAX_TOKEN_BYTES} bytes"
     TYPE = "it is of another type than is accepted here"
+    HEADER = "its header holds a parameter other than typ, alg and kid"
     ALGORITHM = "its algorithm is not the one of the key that it names"
     UNKNOWN_KEY = "it names a key that is not known here"
     SIGNATURE = "its signature is wrong"
     CLAIMS = "a claim that it must have is missing or of the wrong type"
-    UNSUPPORTED = "it makes a claim that this appliance cannot check"
+    UNSUPPORTED = "it makes a claim that cannot be checked here"
+    ISSUER = "it was issued by somebody else"
     EXPIRED = "it has expired"
+    STALE = "it was made too long ago: the clock of its signer and the clock here disagree"
     NOT_YET = "it is not valid yet: the clock of its signer and the clock here disagree"
     SCOPE = "it was signed for another title"
     AUDIENCE = "it was made out to somebody else"
@@ -146,18 +154,18 @@ def verify_viewer(token: str, keys: KeyRing, now: float) -> Grant:
     if not _KNOWN_CLAIMS.issuperset(claims):
         # A restriction we do not understand is still a restriction (cdniip, cdnistt, ...).
         raise TokenRefused(Refusal.UNSUPPORTED)
-    if claims.get("cdniv", 1) != 1 or not _critical_understood(claims.get("cdnicrit")):
+    version = claims.get("cdniv", 1)
+    if type(version) is not int or version != 1 or not _critical_understood(claims.get("cdnicrit")):
         raise TokenRefused(Refusal.UNSUPPORTED)
-    container = claims.get("cdniuc")
-    if not isinstance(container, str):
+    if claims.get("iss", VIEWER_ISSUER) != VIEWER_ISSUER:
+        raise TokenRefused(Refusal.ISSUER)
+    container, session = claims.get("cdniuc"), claims.get("jti", "")
+    if not isinstance(container, str) or not isinstance(session, str):
         raise TokenRefused(Refusal.CLAIMS)
-    if not (container.startswith(_SCOPE_HEAD) and container.endswith(_SCOPE_TAIL)):
-        raise TokenRefused(Refusal.UNSUPPORTED)
     title = container[len(_SCOPE_HEAD) : -len(_SCOPE_TAIL)].replace(r"\.", ".")
-    if _title(title) is None:
+    if _title(title) is None or container != scope_of(title):
         raise TokenRefused(Refusal.UNSUPPORTED)
-    session = claims.get("jti", "")
-    return Grant(title, claims["exp"], session if isinstance(session, str) else "")
+    return Grant(title, claims["exp"], session)
 
 
 def verify_identity(
@@ -167,7 +175,15 @@ def verify_identity(
 
     With ``body``, the token must have been made for exactly that message.
     """
-    claims = _verified_claims(token, keys, IDENTITY_TYP, IDENTITY_ALGORITHM, now)
+    try:
+        claims = _verified_claims(token, keys, IDENTITY_TYP, IDENTITY_ALGORITHM, now)
+    except TokenRefused as refused:
+        if refused.why is not Refusal.EXPIRED:
+            raise
+        # It was signed a moment ago, to be used at once: an old one means a wrong clock.
+        raise TokenRefused(Refusal.STALE) from None
+    if "iat" not in claims or claims["exp"] - claims["iat"] > MAX_IDENTITY_LIFE_S:
+        raise TokenRefused(Refusal.CLAIMS)
     if claims.get("aud") != audience:
         raise TokenRefused(Refusal.AUDIENCE)
     if body is not None and claims.get("body_sha256") != body_hash(body):
@@ -196,7 +212,7 @@ def body_hash(body: bytes) -> str:
 def _verified_claims(token: str, keys: KeyRing, typ: str, algorithm: str, now: float) -> dict[str, Any]:
     if len(token) > MAX_TOKEN_BYTES:
         raise TokenRefused(Refusal.OVERSIZED)
-    if _compact(token) is None:
+    if _compact(token) is None or not _canonical(token.rpartition(".")[2]):
         raise TokenRefused(Refusal.MALFORMED)
     header = _header(token)
     if header.get("typ") != typ:
@@ -205,13 +221,21 @@ def _verified_claims(token: str, keys: KeyRing, typ: str, algorithm: str, now: f
     if key is None:
         raise TokenRefused(Refusal.UNKNOWN_KEY)
     suits = isinstance(key, ECKey) if algorithm == VIEWER_ALGORITHM else isinstance(key, OKPKey)
-    if header.get("alg") != algorithm or not suits or not header.keys() <= {"typ", "alg", "kid"}:
+    if header.get("alg") != algorithm or not suits:
         raise TokenRefused(Refusal.ALGORITHM)
+    if not header.keys() <= {"typ", "alg", "kid"}:
+        # crit, b64, jwk, jku, x5u: nothing that a token says about its own verification is heeded.
+        raise TokenRefused(Refusal.HEADER)
     try:
         payload = jws.deserialize_compact(token, key, algorithms=[algorithm]).payload
     except (JoseError, ValueError, TypeError):
         raise TokenRefused(Refusal.SIGNATURE) from None
     claims = _json_object(payload)
+    _check_times(claims, now)
+    return claims
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
     for name in ("exp", "iat", "nbf"):
         value = claims.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 40:
@@ -222,7 +246,6 @@ def _verified_claims(token: str, keys: KeyRing, typ: str, algorithm: str, now: f
         raise TokenRefused(Refusal.EXPIRED)
     if max(claims.get("nbf", 0), claims.get("iat", 0)) > now + CLOCK_SKEW_S:
         raise TokenRefused(Refusal.NOT_YET)
-    return claims
 
 
 def _critical_understood(names: object) -> bool:
@@ -233,16 +256,41 @@ def _critical_understood(names: object) -> bool:
 
 
 def _header(token: str) -> dict[str, Any]:
-    part = token.partition(".")[0]
     try:
-        return _json_object(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return _json_object(_unbase64(token.partition(".")[0]))
     except binascii.Error:
         raise TokenRefused(Refusal.MALFORMED) from None
 
 
+def _unbase64(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _canonical(part: str) -> bool:
+    """Whether no other text than ``part`` decodes to the same bytes.
+
+    The last character of 86 (a signature) carries two bits and four that decoders ignore (RFC 4648
+    section 3.5): without this, each token would have fifteen twins. Header and payload need no such
+    look: their text itself is signed.
+    """
+    try:
+        return base64.urlsafe_b64encode(_unbase64(part)).rstrip(b"=").decode() == part
+    except binascii.Error:
+        return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, unless it names something twice: two readers could take different ones."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
 def _json_object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
+        # Text first: json.loads guesses among five encodings when it is given bytes.
+        value = json.loads(raw.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise TokenRefused(Refusal.MALFORMED) from None
     if not isinstance(value, dict):

@@ -29,8 +29,13 @@ bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
 	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)
 
-wheel: $(VENV)/.dev ## build the installable wheel into dist/
+wheel: $(VENV)/.dev ## build dist/: the wheel, and an archive with all that docs/install.md asks for
+	@rm -rf dist
 	@$(BIN)/python -m hatchling build -t wheel
+	@name=$$(basename dist/*-py3-none-any.whl -py3-none-any.whl) && \
+		tar -czf dist/$$name.tar.gz --owner=0 --group=0 --transform "s,^,$$name/," \
+			-C dist $$name-py3-none-any.whl -C .. locks/runtime.txt systemd configs docs/install.md && \
+		echo dist/$$name.tar.gz
 
 lock: ## resolve pyproject.toml again into locks/ (needs uv)
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast pyproject.toml -o locks/runtime.txt

@@ -45,6 +45,7 @@ class Trouble(enum.Enum):
 
     NO_OBJECT = "no_object"  # the object does not exist: go on without it
     NO_BUCKET = "no_bucket"  # nor does the bucket: stop, the configuration is wrong
+    NO_CREDENTIALS = "no_credentials"  # we have none to show, so nothing was asked: stop
     REFUSED = "refused"  # the key or its secret is wrong, or lacks a right: stop, asking again is no use
     PAST_THE_END = "past_the_end"  # a range beyond the object: it is shorter than the catalog says
     BUSY = "busy"  # S3 answered that it cannot now (5xx, 429): ask again, after retry_after_s if it says
@@ -112,7 +113,8 @@ def session(config: S3Config) -> botocore.session.Session:
     opened = botocore.session.Session()
     if config.credentials_file is not None:
         if not Path(config.credentials_file).is_file():
-            raise S3Error(f"origin.credentials_file: {config.credentials_file}: no such file")
+            message = f"origin.credentials_file: {config.credentials_file}: no such file"
+            raise S3Error(message, Trouble.NO_CREDENTIALS)
         opened.set_config_variable("credentials_file", config.credentials_file)
     opened.set_config_variable("region", config.region)
     return opened
@@ -179,7 +181,8 @@ def explained(error: Exception, bucket: str, key: str = "") -> S3Error:
         wait_s = retry_after_s(about.get("HTTPHeaders", {}))
         return S3Error(f"{named}: {_ADVICE[trouble]} ({code})", trouble, wait_s)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return S3Error(f"{what}: no S3 credentials: name a credentials_file under origin", Trouble.REFUSED)
+        message = f"{what}: no S3 credentials: name a credentials_file under origin"
+        return S3Error(message, Trouble.NO_CREDENTIALS)
     if isinstance(error, ResponseParserError):
         return S3Error(f"{what}: the answer is not one of S3: is origin.endpoint_url right?", Trouble.ODD)
     if isinstance(error, BotoCoreError):

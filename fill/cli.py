@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import random
 import secrets
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 from contracts.documents import BadDocument
@@ -14,10 +18,22 @@ from contracts.fleet import Fleet
 from contracts.objectkey import BadKey, parse_title
 from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table, run
-from daemon.config import load
-from daemon.s3 import S3Error, open_client
-from fill.agent.agent import Agent, AlreadyRunning, NoPlan, Summary, newest_plan, only_run
+from daemon.config import ConfigError, load
+from daemon.s3 import S3Error, Trouble, open_client
+from fill.agent.agent import (
+    Agent,
+    AlreadyRunning,
+    NoPlan,
+    NothingPlanned,
+    Summary,
+    newest_plan,
+    only_run,
+)
+from fill.agent.backoff import Patience
+from fill.agent.status import print_status
 from fill.agent.storekeeper import Refused, Storekeeper, StorekeeperGone
+from fill.agent.work import NoCatalog
+from fill.config import Agent as AgentConfig
 from fill.config import load_config
 from fill.planning.placement import Placement
 from fill.planning.planner import NothingPublished, plan_fleet
@@ -25,7 +41,15 @@ from fill.progress import meter
 from fill.version import version_name
 
 DEFAULT_CONFIG: Final = "/etc/nearcast/fill.yaml"
-_FAILURES: Final = (S3Error, BadDocument, NothingPublished, NoPlan, AlreadyRunning, StorekeeperGone, Refused)
+_FAILURES: Final = (
+    BadDocument,
+    NothingPublished,
+    NoPlan,
+    NoCatalog,
+    AlreadyRunning,
+    StorekeeperGone,
+    Refused,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +96,9 @@ def _told(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
     """Runs ``command``; what may go wrong in every command becomes its one line here."""
     try:
         return command(arguments)
+    except S3Error as error:
+        missing = error.trouble is Trouble.NO_CREDENTIALS
+        raise CommandError(str(error), Exit.USAGE if missing else Exit.FAILED) from error
     except _FAILURES as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -179,12 +206,21 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     agent = config.need_agent(arguments.config)
     daemon_log.setup("fill", config.log_level)
+    # boto3 asks once: when to ask again is the agent's business.
+    client = open_client(config.origin, attempts=1)
+    bucket = config.origin.bucket
+    patience = Patience(agent.retry, time.sleep, random.random)
     # The storekeeper first: without it there is nothing to lock for.
     with Storekeeper(agent.ingest_socket) as storekeeper, only_run(agent.ingest_socket):
-        client = open_client(config.origin)
-        plan = newest_plan(client, config.origin.bucket, agent.appliance)
-        with meter(f"filling {agent.appliance}", plan.size) as bar:
-            summary = Agent(client, config.origin.bucket, storekeeper, plan).carry_out(bar)
+        _refuse_another(storekeeper.holdings().appliance, agent, arguments.config)
+        plan = patience.read(lambda: newest_plan(client, bucket, agent.appliance))
+        work = Agent(client, bucket, storekeeper, plan, patience)
+        try:
+            with _closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
+                summary = work.carry_out(bar)
+        except WindowClosed:
+            _say(work.summary, agent.appliance, as_json=arguments.json)
+            raise CommandError("stopped before the end; `fill run` goes on from here", Exit.PARTLY) from None
     _say(summary, agent.appliance, as_json=arguments.json)
     if summary.left_out:
         raise CommandError(
@@ -194,13 +230,43 @@ def _run(arguments: argparse.Namespace) -> int:
     return Exit.DONE
 
 
+class WindowClosed(BaseException):
+    """SIGTERM: the end of the fill's window, or an operator. Not an Exception: nothing on the way may eat it."""
+
+
+@contextmanager
+def _closed_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM a `WindowClosed` inside the block: what is verified by then is kept, as after a kill."""
+
+    def close(number: int, frame: FrameType | None) -> None:
+        # Once: a second one would hit the summary.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise WindowClosed
+
+    before = signal.signal(signal.SIGTERM, close)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_another(appliance: str, agent: AgentConfig, path: Path) -> None:
+    """Raises `ConfigError` when the storekeeper is not the one of the configured appliance."""
+    if appliance != agent.appliance:
+        raise ConfigError(
+            f"{path}: agent.appliance: {agent.appliance!r}, but {appliance!r} answers at {agent.ingest_socket}"
+        )
+
+
 def _say(summary: Summary, appliance: str, *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
+    again = summary.published_again
     print(
         f"{appliance}: plan {summary.plan}: {summary.committed} objects filled, {summary.held} were there, "
         f"{len(summary.left_out)} left out, {human_bytes(summary.fetched_bytes)} fetched"
+        + (f"; published again since the plan and taken as now: {_some(again)}" if again else "")
     )
 
 
@@ -209,28 +275,20 @@ def _status(arguments: argparse.Namespace) -> int:
     agent = config.need_agent(arguments.config)
     with Storekeeper(agent.ingest_socket) as storekeeper:
         held = storekeeper.holdings()
+    _refuse_another(held.appliance, agent, arguments.config)
     newest: str | None = None
-    problem: str | None = None
+    problem: Exception | None = None
     try:
         newest = newest_plan(open_client(config.origin), config.origin.bucket, agent.appliance).version
     except (S3Error, NoPlan, BadDocument) as error:
-        # What the appliance holds is true without S3 too.
-        problem = str(error)
+        # What the appliance holds is true without S3 too: it is shown, and then the command fails.
+        problem = error
     if arguments.json:
-        print_json({"holdings": held, "newest_plan": newest, "problem": problem})
-        return Exit.DONE
-    share = held.held_bytes / held.planned_bytes if held.planned_bytes else 1.0
-    print_table(
-        ("appliance", held.appliance),
-        [
-            ("plan in force", held.plan or "none yet"),
-            ("newest plan", newest or problem),
-            ("held of it", f"{held.held_objects} of {held.planned_objects} objects"),
-            ("bytes", f"{human_bytes(held.held_bytes)} of {human_bytes(held.planned_bytes)} ({share:.1%})"),
-            ("under way", f"{len(held.incomplete)} objects"),
-            ("beside the plan", f"{held.other_objects} objects, {human_bytes(held.other_bytes)}"),
-        ],
-    )
+        print_json({"holdings": held, "newest_plan": newest, "problem": str(problem) if problem else None})
+    else:
+        print_status(held, newest)
+    if problem is not None and not isinstance(problem, NothingPlanned):
+        raise CommandError(str(problem))
     return Exit.DONE
 
 

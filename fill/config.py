@@ -11,6 +11,7 @@ from msgspec import Meta
 from contracts.plan import Name
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
+from fill.agent.backoff import Retry
 from fill.publish.ladder import DEFAULT, Rung, check_ladder
 
 DEFAULT_SOCKET: Final = "/run/nearcast/ingest.sock"
@@ -36,6 +37,7 @@ class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     ingest_socket: Annotated[str, Meta(pattern="^/")] = DEFAULT_SOCKET
+    retry: Retry = Retry()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

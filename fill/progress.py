@@ -1,56 +1,143 @@
-"""How far a command is: a bar on a terminal, a JSON event now and then otherwise."""
+"""How far a command is: a bar on a terminal; otherwise one event for each thing done, and one every ten
+seconds in between.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Final, Protocol, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from daemon.log import event
 
 log = logging.getLogger("fill")
-_EVENTS = 10
+
+EVERY_S: Final = 10.0
+_ABOUT_WIDTH: Final = 40
 
 
 class Meter(Protocol):
-    def at(self, done: float) -> None: ...
+    def at(self, done: float) -> None:
+        """So much is done, in the unit of the total."""
+
+    def expect(self, total: float) -> None:
+        """The total has become known, or another one."""
+
+    def about(self, what: str) -> None:
+        """``what`` is being worked on now."""
+
+    def done(self, name: str, /, **fields: Any) -> None:
+        """Something worth a line where nobody watches a bar."""
+
+
+class _Silent:
+    def at(self, done: float) -> None:
+        pass
+
+    def expect(self, total: float) -> None:
+        pass
+
+    def about(self, what: str) -> None:
+        pass
+
+    def done(self, name: str, /, **fields: Any) -> None:
+        pass
+
+
+SILENT: Final[Meter] = _Silent()
 
 
 class _Bar:
     def __init__(self, progress: Progress, what: str, total: float) -> None:
         self._progress = progress
-        self._task = progress.add_task(what, total=total or None)
+        self._task = progress.add_task(what, total=total or None, about="")
 
     def at(self, done: float) -> None:
         self._progress.update(self._task, completed=done)
 
+    def expect(self, total: float) -> None:
+        self._progress.update(self._task, total=total or None)
 
-class _Events:
-    """One event for each tenth of the way: a log is read later, and by others."""
+    def about(self, what: str) -> None:
+        self._progress.update(self._task, about=escape(shortened(what, _ABOUT_WIDTH)))
 
-    def __init__(self, what: str, total: float) -> None:
+    def done(self, name: str, /, **fields: Any) -> None:
+        pass
+
+
+class Events:
+    """A line every `EVERY_S` at most: a log is read later, and by others. ``now`` is a monotonic clock."""
+
+    def __init__(self, what: str, total: float, now: Callable[[], float]) -> None:
         self._what = what
         self._total = total
-        self._tenth = 0
+        self._now = now
+        self._about = ""
+        self._said_at = now()
 
     def at(self, done: float) -> None:
-        tenth = int(min(done / self._total, 1.0) * _EVENTS) if self._total else 0
-        if tenth > self._tenth:
-            self._tenth = tenth
-            event(log, self._what, percent=tenth * 100 // _EVENTS)
+        now = self._now()
+        if now - self._said_at < EVERY_S:
+            return
+        self._said_at = now
+        fields: dict[str, Any] = {"key": self._about} if self._about else {}
+        if self._total:
+            fields["percent"] = int(min(done / self._total, 1.0) * 100)
+        event(log, self._what, done=int(done), **fields)
+
+    def expect(self, total: float) -> None:
+        self._total = total
+
+    def about(self, what: str) -> None:
+        self._about = what
+
+    def done(self, name: str, /, **fields: Any) -> None:
+        event(log, name, **fields)
 
 
 @contextmanager
-def meter(what: str, total: float) -> Iterator[Meter]:
+def meter(what: str, total: float, now: Callable[[], float] = time.monotonic) -> Iterator[Meter]:
     """Shows ``what`` until the block ends; ``total`` 0 is not known."""
     if not sys.stderr.isatty():
-        yield _Events(what, total)
+        yield Events(what, total, now)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[about]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress, _log_above_the_bar():
         yield _Bar(progress, what, total)
+
+
+@contextmanager
+def _log_above_the_bar() -> Iterator[None]:
+    """Rich has put its own stream in the place of standard error; the log's handlers hold the old one."""
+    moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            before = handler.setStream(sys.stderr)
+            if before is not None:
+                moved.append((handler, before))
+    try:
+        yield
+    finally:
+        for handler, before in moved:
+            handler.setStream(before)
+
+
+def shortened(text: str, width: int) -> str:
+    """``text`` in at most ``width`` characters: its middle goes, as both ends of a key say more."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}\u2026{text[len(text) - (width - 1 - head) :]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from types import TracebackType
 from typing import Final, TypeVar
@@ -14,6 +15,12 @@ from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
 
 _TIMEOUT_S: Final = 900
 """The longest answer hashes and syncs an object: 20 GB at the 50 MB/s of a busy disk take 400 s."""
+
+_ADVICE: Final = {
+    errno.ENOENT: "no such socket: is `oca serve` running, and agent.ingest_socket right?",
+    errno.ECONNREFUSED: "nobody listens: is `oca serve` running?",
+    errno.EACCES: "permission denied: run as a user of the appliance's group",
+}
 
 T = TypeVar("T")
 
@@ -35,17 +42,24 @@ class Storekeeper:
     """Raises `StorekeeperGone` and `Refused` from every call."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_TIMEOUT_S)
+        self.path = path
+        self._socket = self._connected()
+
+    def _connected(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(_TIMEOUT_S)
         try:
-            self._socket.connect(path)
-        except FileNotFoundError:
-            self._socket.close()
-            raise StorekeeperGone(f"{path}: no such socket: is `oca serve` running?") from None
+            made.connect(self.path)
         except OSError as error:
-            self._socket.close()
-            raise StorekeeperGone(f"{path}: {error.strerror or error}: is `oca serve` running?") from None
+            made.close()
+            why = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+            raise StorekeeperGone(f"{self.path}: {why}") from None
+        return made
+
+    def reconnect(self) -> None:
+        """A new connection in the place of one that broke; raises `StorekeeperGone` when there is none yet."""
+        self._socket.close()
+        self._socket = self._connected()
 
     def __enter__(self) -> Storekeeper:
         return self
@@ -88,7 +102,7 @@ class Storekeeper:
 
     def _of(self, reply: ingest.Reply, kind: type[T]) -> T:
         if not isinstance(reply, kind):
-            raise StorekeeperGone(f"{self._path}: answered {type(reply).__name__} out of turn")
+            raise StorekeeperGone(f"{self.path}: answered {type(reply).__name__} out of turn")
         return reply
 
     def _ask(self, request: ingest.Request) -> ingest.Reply:
@@ -96,9 +110,9 @@ class Storekeeper:
             self._socket.sendall(pack(ingest.encode(request)))
             reply: ingest.Reply = ingest.decode_reply(self._read(payload_length(self._read(HEADER_BYTES))))
         except TimeoutError:
-            raise StorekeeperGone(f"{self._path}: no answer within {_TIMEOUT_S} s") from None
+            raise StorekeeperGone(f"{self.path}: no answer within {_TIMEOUT_S} s") from None
         except (OSError, BadFrame, msgspec.MsgspecError) as error:
-            raise StorekeeperGone(f"{self._path}: {error}") from None
+            raise StorekeeperGone(f"{self.path}: {error}") from None
         if isinstance(reply, ingest.Refused):
             raise Refused(reply)
         return reply
@@ -108,6 +122,6 @@ class Storekeeper:
         while len(data) < count:
             part = self._socket.recv(min(count - len(data), 1 << 20))
             if not part:
-                raise StorekeeperGone(f"{self._path}: the storekeeper hung up")
+                raise StorekeeperGone(f"{self.path}: the storekeeper hung up")
             data += part
         return bytes(data)

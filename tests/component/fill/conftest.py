@@ -76,7 +76,11 @@ class Setup:
         origin["endpoint_url"] = endpoint_url or self.config.endpoint_url
         document = {
             "origin": origin | {"read_timeout_s": 5} | changes,
-            "agent": {"appliance": APPLIANCE, "ingest_socket": str(self.folder / "ingest.sock")},
+            "agent": {
+                "appliance": APPLIANCE,
+                "ingest_socket": str(self.folder / "ingest.sock"),
+                "retry": {"tries": 3, "first_s": 0.01, "longest_s": 0.1},
+            },
             "planner": {"fleet": str(self.folder / "fleet.yaml")},
             "publish": {"preset": "ultrafast"},
         }

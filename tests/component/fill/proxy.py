@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 
-from contracts.objectkey import slices_covering
+from contracts.objectkey import SLICE_BYTES, slices_covering
 
 
 @dataclass
@@ -30,40 +30,46 @@ def honest(path: str, answer: Answer) -> None:
 
 
 class Proxy:
-    """``lie`` may change any answer; ``hold_at`` holds back the answer to that media request (from 1)."""
+    """Counts the bytes of media that it sends, slice by slice.
 
-    def __init__(self, port: int, lie: Callable[[str, Answer], None] = honest, hold_at: int = 0) -> None:
+    ``lie`` may change any answer. ``hold_after`` holds it back once so many bytes of ``hold_key`` were sent:
+    ``holding`` is set then, and ``release`` lets it go on.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        lie: Callable[[str, Answer], None] = honest,
+        *,
+        hold_key: str = "",
+        hold_after: int = 0,
+    ) -> None:
         self.slices: Counter[tuple[str, int]] = Counter()
-        self.media_requests = 0
+        """How often each slice was asked for."""
+        self.sent: Counter[tuple[str, int]] = Counter()
+        """How many of its bytes were sent."""
         self.holding = threading.Event()
         self.release = threading.Event()
+        self._hold_key = hold_key
+        self._hold_after = hold_after
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-                # The Host as the client signed it.
-                upstream.request("GET", self.path, headers=dict(self.headers.items()))
-                response = upstream.getresponse()
-                headers = {name: value for name, value in response.getheaders() if name != "Content-Length"}
-                answer = Answer(response.status, headers, response.read())
-                upstream.close()
-                proxy.count(self.path, self.headers.get("Range"))
-                if "/media/" in self.path:
-                    if proxy.media_requests == hold_at:
-                        proxy.holding.set()
-                        proxy.release.wait(60)
-                    lie(self.path, answer)
+                answer = _ask(port, self.path, dict(self.headers.items()))
+                key = self.path.partition("/media/")[2]
+                first = proxy.count(key, self.headers.get("Range")) if key else 0
+                lie(self.path, answer)
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
-                    if name not in {"Connection", "Date", "Server", "Transfer-Encoding"}:
+                    if name not in {"Connection", "Server", "Transfer-Encoding"}:
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(answer.announced))
                 self.end_headers()
                 try:
-                    self.wfile.write(answer.body)
+                    proxy.send(key, first, answer.body, self.wfile)
                 except OSError:
                     self.close_connection = True
                 if len(answer.body) != answer.announced:
@@ -87,11 +93,41 @@ class Proxy:
         self._thread.join()
         self._server.server_close()
 
-    def count(self, path: str, asked: str | None) -> None:
-        if "/media/" not in path:
-            return
-        self.media_requests += 1
+    def count(self, key: str, asked: str | None) -> int:
+        """Notes which slices are asked for; the first byte."""
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
-        assert found is not None, f"a media request without a range: {path}"
+        assert found is not None, f"a media request without a range: {key}"
         for index in slices_covering(int(found[1]), int(found[2]) + 1):
-            self.slices[path.partition("/media/")[2], index] += 1
+            self.slices[key, index] += 1
+        return int(found[1])
+
+    def send(self, key: str, first: int, body: bytes, out: BinaryIO) -> None:
+        """Sends ``body``, whose first byte is byte ``first`` of ``key``, noting every byte of media."""
+        for at in range(0, len(body), _PIECE_BYTES):
+            piece = body[at : at + _PIECE_BYTES]
+            if key and key == self._hold_key and self.of(key) >= self._hold_after:
+                out.flush()
+                self.holding.set()
+                self.release.wait(60)
+            out.write(piece)
+            if key:
+                self.sent[key, (first + at) // SLICE_BYTES] += len(piece)
+
+    def of(self, key: str) -> int:
+        """How many bytes of ``key`` were sent."""
+        return sum(count for (name, _), count in list(self.sent.items()) if name == key)
+
+
+_PIECE_BYTES = 64 << 10
+"""Divides a slice, so that no piece lies in two."""
+
+
+def _ask(port: int, path: str, headers: dict[str, str]) -> Answer:
+    upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    # The Host as the client signed it.
+    upstream.request("GET", path, headers=headers)
+    response = upstream.getresponse()
+    kept = {name: value for name, value in response.getheaders() if name != "Content-Length"}
+    answer = Answer(response.status, kept, response.read())
+    upstream.close()
+    return answer

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from oca.objectfile import complete_path
-from tests.component.fill.conftest import APPLIANCE, Setup, StorekeeperThread, command, fill, last_line
+from tests.component.fill.conftest import APPLIANCE, Setup, StorekeeperThread, fill, last_line
 from tests.component.fill.proxy import Answer, Proxy
 
 MIB = 1 << 20
@@ -38,35 +36,17 @@ def test_a_run_puts_on_the_disk_what_was_published_and_the_next_fetches_nothing(
     assert status["newest_plan"] == status["holdings"]["plan"]
 
 
-def test_a_run_that_is_killed_leaves_nothing_to_be_fetched_twice_but_the_request_in_flight(
-    setup: Setup, storekeeper: StorekeeperThread
-) -> None:
-    data = setup.publish_bytes("tt1", 30 * MIB)
-    setup.plan()
-    # Two manifests, then 8 MiB each: the fourth is the second request for the video.
-    with Proxy(setup.origin.port, hold_at=4) as proxy:
-        config = setup.write_config(endpoint_url=proxy.url)
-        running = subprocess.Popen(
-            command("run", "--config", config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        assert proxy.holding.wait(60)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        proxy.release.set()
-        done = fill("run", "--config", config)
-        assert done.returncode == 0, done.stderr
-        twice = sorted(index for (_, index), count in proxy.slices.items() if count > 1)
-        assert twice == list(range(8, 16))
-    assert _held(storekeeper, "tt1/video.mp4", len(data)) == data
-
-
 def _whole(path: str, answer: Answer) -> None:
     answer.status = 200
     answer.headers.pop("Content-Range", None)
 
 
 def _elsewhere(path: str, answer: Answer) -> None:
-    answer.headers["Content-Range"] = "bytes 1-2/3"
+    answer.headers["Content-Range"] = "bytes 1-2/3145728"
+
+
+def _of_another_size(path: str, answer: Answer) -> None:
+    answer.headers["Content-Range"] = "bytes 0-3145727/3145729"
 
 
 def _short(path: str, answer: Answer) -> None:
@@ -86,7 +66,8 @@ def _wrong(path: str, answer: Answer) -> None:
     ("lie", "said"),
     [
         (_whole, "status 200"),
-        (_elsewhere, "bytes 1-2/3"),
+        (_elsewhere, "bytes 1-2/3145728"),
+        (_of_another_size, "has 3145729 bytes at the origin, and 3145728 were published"),
         (_short, "slice 2"),
         (_short_and_says_so, "3 bytes early"),
         (_wrong, "not the bytes that were published"),
@@ -109,9 +90,10 @@ def test_an_origin_that_lies_is_found_out_and_the_rest_is_filled(
     assert done.returncode == 1
     line = last_line(done)
     assert "1 of 6 objects left out" in line
-    assert "tt1/video.mp4: slice" in line
+    assert "tt1/video.mp4: " in line
     assert said in line
-    assert tries == 3
+    # What is whole and wrong is asked for once more, what breaks off as often as the configuration says.
+    assert tries == (3 if lie in {_short, _short_and_says_so} else 2)
     assert not complete_path(storekeeper.disk, "tt1/video.mp4").exists()
     assert _held(storekeeper, "tt2/video.mp4", len(data)) == data
 
@@ -163,7 +145,9 @@ def test_an_unreachable_s3_is_said_in_one_line(setup: Setup, storekeeper: Storek
 def test_without_a_storekeeper_the_socket_is_named(setup: Setup) -> None:
     done = fill("run", "--config", setup.write_config())
     assert done.returncode == 1
-    assert last_line(done) == f"fill: {setup.folder}/ingest.sock: no such socket: is `oca serve` running?"
+    socket = f"{setup.folder}/ingest.sock"
+    advice = "no such socket: is `oca serve` running, and agent.ingest_socket right?"
+    assert done.stderr == f"fill: {socket}: {advice}\n"
 
 
 def test_two_runs_at_once_are_refused(setup: Setup, storekeeper: StorekeeperThread) -> None:
@@ -177,12 +161,27 @@ def test_two_runs_at_once_are_refused(setup: Setup, storekeeper: StorekeeperThre
 def test_an_appliance_without_a_plan_is_told_where_to_look(
     setup: Setup, storekeeper: StorekeeperThread
 ) -> None:
-    assert "nothing is planned yet" in last_line(fill("run", "--config", setup.write_config()))
+    config = setup.write_config()
+    assert "nothing is planned yet" in last_line(fill("run", "--config", config))
     setup.publish_bytes("tt1", 10)
-    setup.plan()
+    planned = setup.plan()
+    setup.client.delete_object(Bucket=setup.config.bucket, Key=f"plans/{planned['plan']}/{APPLIANCE}.json")
+    for command_name in ("run", "status"):
+        done = fill(command_name, "--config", config)
+        assert done.returncode == 1
+        assert f"has nothing for appliance '{APPLIANCE}'" in last_line(done)
+
+
+def test_the_name_of_another_appliance_is_a_wrong_configuration(
+    setup: Setup, storekeeper: StorekeeperThread
+) -> None:
     config = setup.write_config()
     config.write_text(config.read_text().replace(APPLIANCE, "isp-z9"))
-    assert "has nothing for appliance 'isp-z9'" in last_line(fill("run", "--config", config))
+    for command_name in ("run", "status"):
+        done = fill(command_name, "--config", config)
+        assert done.returncode == 2
+        answers = f"'{APPLIANCE}' answers at {setup.folder}/ingest.sock"
+        assert done.stderr == f"fill: {config}: agent.appliance: 'isp-z9', but {answers}\n"
 
 
 def test_a_hostile_plan_is_refused_before_anything_is_adopted(

@@ -24,10 +24,25 @@ class Counters(msgspec.Struct):
     refused: Annotated[int, Meta(description="connections closed at once, for the worker has its share")] = 0
     aborted: Annotated[int, Meta(description="responses cut short: client or upstream gone, or too slow")] = 0
 
-    def status(self, status: int) -> None:
-        """Counts an answer under the class of its status."""
-        name = f"status_{status // 100}xx"
-        setattr(self, name, getattr(self, name) + 1)
+    def answered(self, status: int, object_bytes: int, *, missed: bool) -> None:
+        """Counts one answer that is out; ``object_bytes`` of it came from an object."""
+        self.requests += 1
+        if status < 300:
+            self.status_2xx += 1
+        elif status < 400:
+            self.status_3xx += 1
+        elif status < 500:
+            self.status_4xx += 1
+        else:
+            self.status_5xx += 1
+        if not object_bytes:
+            return
+        if missed:
+            self.misses += 1
+            self.miss_bytes += object_bytes
+        else:
+            self.hits += 1
+            self.hit_bytes += object_bytes
 
     def add(self, other: Counters) -> None:
         """Adds ``other`` row by row."""

@@ -71,20 +71,29 @@ def answer_for(method: bytes, headers: Mapping[bytes, str], what: Representation
         content_range = b"Content-Range: bytes */%d\r\n" % what.size
         return error(Problem.RANGE, method, extra=content_range)
     if spans is None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b" % (
-            what.content_type, what.size, what.fields,
-        )  # fmt: skip
+        head = whole(what)
         if method == b"HEAD" or not what.size:
             return Answer(200, head)
         return Answer(200, head, [(0, what.size)], what.size)
     if len(spans) == 1:
         start, end = spans[0]
-        head = (
-            b"HTTP/1.1 206 Partial Content\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
-            b"Content-Range: bytes %d-%d/%d\r\n%b"
-        ) % (what.content_type, end - start, start, end - 1, what.size, what.fields)
-        return Answer(206, head, [(start, end)], end - start)
+        return Answer(206, partial(what, start, end), [(start, end)], end - start)
     return _multipart(spans, what)
+
+
+def whole(what: Representation) -> bytes:
+    """The head of the answer with all of it."""
+    return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b" % (
+        what.content_type, what.size, what.fields,
+    )  # fmt: skip
+
+
+def partial(what: Representation, start: int, end: int) -> bytes:
+    """The head of the answer with one span of it."""
+    return (
+        b"HTTP/1.1 206 Partial Content\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
+        b"Content-Range: bytes %d-%d/%d\r\n%b"
+    ) % (what.content_type, end - start, start, end - 1, what.size, what.fields)
 
 
 def _multipart(spans: list[Span], what: Representation) -> Answer:

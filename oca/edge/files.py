@@ -16,15 +16,20 @@ from typing import Final
 from contracts.catalog import CatalogObject
 from contracts.objectkey import SLICE_BYTES
 from oca.edge.answer import Representation
+from oca.edge.cold import is_warm
+from oca.edge.ranges import Span
 from oca.objectfile import BadObjectFile, complete_path, disk_rank, incomplete_path, read_description
 
 _OPEN_FILES: Final = 4096
+_WARM_S: Final = 1.0
+"""A span that is asked for again and again is probed once in this time: the kernel evicts what is idle."""
+_WARM_SPANS: Final = 1024
 
 
 class OpenFile:
     """One object, open for reading. Closed with its last reference: a response in flight keeps it."""
 
-    __slots__ = ("bitmap", "disk", "fd", "item", "representation")
+    __slots__ = ("_warm", "bitmap", "disk", "fd", "item", "representation")
 
     def __init__(self, fd: int, item: CatalogObject, disk: str, bitmap: bytearray | None) -> None:
         self.fd = fd
@@ -34,6 +39,7 @@ class OpenFile:
         """Verified slices while the object is incomplete; None when all of it is there."""
         modified = email.utils.formatdate(item.modified_at, usegmt=True)
         self.representation = Representation.of(item, modified)
+        self._warm: dict[Span, float] = {}
 
     def __del__(self) -> None:
         os.close(self.fd)
@@ -51,6 +57,18 @@ class OpenFile:
             index += 1
             at = index * SLICE_BYTES
         return min(at, end) if at > start else start
+
+    def is_warm(self, start: int, end: int, now: float) -> bool:
+        """Whether the span is in memory, as far as one could tell within the last second."""
+        seen = self._warm.get((start, end))
+        if seen is not None and now < seen + _WARM_S:
+            return True
+        if not is_warm(self.fd, start, end):
+            return False
+        if len(self._warm) >= _WARM_SPANS:
+            self._warm.clear()
+        self._warm[(start, end)] = now
+        return True
 
 
 class Files:
@@ -72,6 +90,14 @@ class Files:
             if found is not None:
                 return found
         return None
+
+    def open_complete(self, key: str) -> OpenFile | None:
+        """The object, when it is open and all of it is there."""
+        found = self._open.get(key)
+        if found is None or found.bitmap is not None:
+            return None
+        self._open.move_to_end(key)
+        return found
 
     def open_found(self, key: str, disk: str, verified: bytes | None) -> OpenFile | None:
         """The object where the storekeeper says it is; None when it has moved on since."""

@@ -22,8 +22,9 @@ from oca import ipc
 from oca.config import Config
 from oca.counters import Counters
 from oca.edge.authorise import Authoriser
-from oca.edge.connection import Connection, State
+from oca.edge.connection import Connection
 from oca.edge.files import Files, OpenFile
+from oca.edge.repeat import Repeats
 from oca.edge.storelink import StoreLink
 
 log = logging.getLogger("oca.edge")
@@ -43,7 +44,9 @@ class Worker:
         self.number = number
         self.limits = config.limits
         self.wait_timeout_s = config.pull.wait_timeout_s
-        self.name = config.appliance.encode()
+        self.hit = b"Cache-Status: %b; hit\r\n" % config.appliance.encode()
+        self.miss = b"Cache-Status: %b; fwd=miss; stored\r\n" % config.appliance.encode()
+        self.repeats = Repeats()
         self.loop = asyncio.get_running_loop()
         self.counters = Counters()
         self.draining = False
@@ -150,7 +153,7 @@ class Worker:
         file: OpenFile,
         start: int,
         end: int,
-        done: Callable[[int, int, OSError | None], None],
+        done: Callable[[int, OSError | None], None],
     ) -> None:
         """Has a thread read a span, then calls ``done`` here. Holds the file open meanwhile."""
 
@@ -160,14 +163,16 @@ class Worker:
                 read(file.fd, start, end)
             except OSError as error:
                 fault = error
-            self.loop.call_soon_threadsafe(done, start, end, fault)
+            self.loop.call_soon_threadsafe(done, end, fault)
 
         self._threads.submit(work)
 
     def _tick(self) -> None:
         self.now = self.loop.time()
         self.clock = time.time()
-        self.date = email.utils.formatdate(self.clock, usegmt=True).encode()
+        date = email.utils.formatdate(self.clock, usegmt=True).encode()
+        self.tail = b"Date: %b\r\nConnection: keep-alive\r\n\r\n" % date
+        self.last_tail = b"Date: %b\r\nConnection: close\r\n\r\n" % date
         for connection in [item for item in getattr(self, "_connections", ()) if item.deadline < self.now]:
             connection.expire()
 
@@ -180,7 +185,7 @@ class Worker:
         self.draining = on
         if on:
             for connection in tuple(self._connections):
-                if connection.state is State.IDLE and not connection.midway:
+                if connection.idle:
                     connection.close()
 
     def _fault(self, key: str, disk: str, number: int) -> None:

@@ -35,6 +35,8 @@ class Request:
     target: bytes = b""
     headers: dict[bytes, str] = field(default_factory=dict)
     keep_alive: bool = True
+    raw: bytes = b""
+    """The head as it came, when nothing else came with it or before it; else empty."""
 
 
 class RequestReader:

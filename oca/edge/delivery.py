@@ -1,0 +1,168 @@
+"""One answer on its way out: head, bytes and spans of a file, as far as the wire takes them."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import socket
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from contracts.objectkey import slices_covering
+from oca.edge.answer import Part
+from oca.edge.cold import WINDOW_BYTES
+from oca.edge.files import OpenFile
+from oca.edge.ranges import Span
+from oca.edge.wire import PlainWire
+
+_SENDS_A_TURN: Final = 8
+"""A fast client of a large file gives way to the others after this many."""
+_AHEAD_SLICES: Final = 8
+
+_DISK_FAULTS: Final = frozenset(
+    {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}
+)
+"""Of sendfile's errors, those of the file. Any other is the client's connection, broken in some way."""
+
+
+class DiskFault(Exception):
+    """The file cannot be read; ``errno`` says why."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(errno.errorcode.get(number, str(number)))
+        self.errno = number
+
+
+class Progress(enum.Enum):
+    """How far the answer is."""
+
+    DONE = enum.auto()  # all of it is out: the next request may be answered
+    FULL = enum.auto()  # the wire has no room: go on when it has
+    COLD = enum.auto()  # the next window is on the disk only: `window` says which; go on after `warmed`
+    ABSENT = enum.auto()  # the next slices are upstream: `wanted` says which; go on when they are there
+
+
+_DONE: Final = Progress.DONE
+
+
+class Delivery:
+    """A connection has one, and uses it again for each answer."""
+
+    __slots__ = (
+        "_parts", "_pending", "_warm_until", "_wire", "body_bytes", "file", "moved", "started", "status",
+    )  # fmt: skip
+
+    def __init__(self, wire: PlainWire) -> None:
+        self._wire = wire
+        self._pending: bytes | memoryview = b""
+        self._parts: deque[Part] = deque()
+        self._warm_until = 0
+        self.file: OpenFile | None = None
+        self.status = 0
+        self.body_bytes = 0
+        self.started = False
+        """Whether something went out already, so that the answer can no longer become another."""
+        self.moved = False
+        """Whether the last `pump` sent anything."""
+
+    def begin(
+        self, status: int, head: bytes, parts: Iterable[Part], body_bytes: int, file: OpenFile | None
+    ) -> None:
+        self._pending = head
+        self._parts.clear()
+        self._parts.extend(parts)
+        self._warm_until = 0
+        self.file = file
+        self.status = status
+        self.body_bytes = body_bytes
+        self.started = False
+
+    def clear(self) -> None:
+        self.file = None
+        self._parts.clear()
+        self._pending = b""
+
+    def pump(self, now: float) -> Progress:
+        """Sends what it can; raises `DiskFault`, and OSError when the client is gone."""
+        self.moved = False
+        file = self.file
+        incomplete = file is not None and file.bitmap is not None
+        try:
+            for _ in range(_SENDS_A_TURN):
+                if incomplete and self.wanted():
+                    return Progress.ABSENT
+                if self._pending:
+                    sent = self._wire.send(self._pending, socket.MSG_MORE if self._parts else 0)
+                    self.started = self.moved = True
+                    whole = sent == len(self._pending)
+                    self._pending = b"" if whole else memoryview(self._pending)[sent:]
+                elif not self._parts:
+                    return _DONE
+                else:
+                    part = self._parts[0]
+                    if isinstance(part, bytes):
+                        self._pending = part
+                        self._parts.popleft()
+                    elif not self._send_span(part, now):
+                        return Progress.COLD
+        except BlockingIOError:
+            return Progress.FULL
+        if not self._parts and not self._pending:
+            return _DONE
+        return Progress.FULL
+
+    def _send_span(self, span: Span, now: float) -> bool:
+        """Sends from a span; False when its beginning has to be read from the disk first."""
+        start, end = span
+        file = self.file
+        assert file is not None
+        if start >= self._warm_until:
+            window = self._window_end(span)
+            try:
+                warm = file.is_warm(start, window, now)
+            except OSError as error:
+                raise DiskFault(error.errno or 0) from None
+            if not warm:
+                return False
+            self._warm_until = window
+        until = min(self._warm_until, end)
+        try:
+            sent = self._wire.sendfile(file.fd, start, until - start)
+        except OSError as error:
+            if error.errno in _DISK_FAULTS:
+                raise DiskFault(error.errno or 0) from None
+            raise
+        if not sent:
+            raise DiskFault(errno.EIO)  # the file is shorter than it says
+        self.moved = True
+        if start + sent == end:
+            self._parts.popleft()
+        else:
+            self._parts[0] = (start + sent, end)
+        return True
+
+    def window(self) -> Span:
+        """What has to be read from the disk next."""
+        span = self._next_span()
+        assert span is not None
+        return span[0], self._window_end(span)
+
+    def warmed(self, end: int) -> None:
+        """The window up to ``end`` has been read."""
+        self._warm_until = end
+
+    def wanted(self) -> range:
+        """The slices that have to come from upstream before anything more can be sent; none if empty."""
+        span = self._next_span()
+        if span is None or self.file is None or self.file.ready_until(*span) > span[0]:
+            return range(0)
+        return slices_covering(*span)[:_AHEAD_SLICES]
+
+    def _window_end(self, span: Span) -> int:
+        start, end = span
+        assert self.file is not None
+        return min(self.file.ready_until(start, end), start + WINDOW_BYTES)
+
+    def _next_span(self) -> Span | None:
+        return next((part for part in self._parts if isinstance(part, tuple)), None)

@@ -64,6 +64,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the request target: 414 beyond. The same as nginx's large_client_header_buffers."""
     header_bytes: Annotated[int, Meta(ge=1024, le=1 << 20)] = 32768
     """Of all header fields: 431 beyond."""
+    header_fields: Annotated[int, Meta(ge=16, le=10_000)] = 100
+    """Of them: 431 beyond. The same as Apache's LimitRequestFields; players send about 15."""
     header_timeout_s: Seconds = 15
     """From a request's first byte to its last."""
     idle_timeout_s: Seconds = 60

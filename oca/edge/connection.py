@@ -165,7 +165,7 @@ class Connection:
         """Begins the answer to a request that is known by heart, as `_begin` would; False for any other."""
         worker = self.worker
         shape, start, end, self._range_at = cut(data, self._range_at)
-        repeat = worker.repeats.get(shape)
+        repeat = worker.repeats.get(shape, end)
         if repeat is None or worker.draining or worker.clock >= repeat.expires_at:
             return False
         file = worker.files.open_complete(repeat.key)

@@ -37,6 +37,8 @@ class Repeat:
     key: str
     expires_at: float
     """When its token ends; seconds since 1970."""
+    ranged: bool
+    """Whether a range was cut out."""
     fields: bytes
     """The response fields that depend on who asks (CORS)."""
 
@@ -65,8 +67,11 @@ class Repeats:
     def __init__(self) -> None:
         self._known: dict[bytes, Repeat] = {}
 
-    def get(self, shape: bytes) -> Repeat | None:
-        return self._known.get(shape)
+    def get(self, shape: bytes, end: int) -> Repeat | None:
+        """The request of this shape; ``end`` as `cut` gave it."""
+        repeat = self._known.get(shape)
+        # "Range: bytes=" with nothing after it looks like one that was cut.
+        return repeat if repeat is not None and repeat.ranged is (end >= 0) else None
 
     def remember(self, request: Request, route: Route, fields: bytes) -> None:
         """``request`` was all that had come, was granted ``route``, and is answered with ``fields``."""
@@ -79,7 +84,7 @@ class Repeats:
             # Not in another form, which was not cut out.
             and (end < 0) == (b"range" not in request.headers)
         ):
-            self._add(shape, Repeat(request, route.key, route.expires_at, fields))
+            self._add(shape, Repeat(request, route.key, route.expires_at, end >= 0, fields))
 
     def _add(self, shape: bytes, repeat: Repeat) -> None:
         if len(self._known) >= _REMEMBERED:

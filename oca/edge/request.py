@@ -49,6 +49,7 @@ class RequestReader:
         self._request = Request()
         self._head_bytes = 0
         self._field_bytes = 0
+        self._fields = 0
         self._in_body = False
         self._last = b""
         self._fault: BadRequest | None = None
@@ -77,25 +78,32 @@ class RequestReader:
             if self._fault is not None:
                 raise self._fault from None
             raise BadRequest(Problem.BAD_REQUEST, str(error)) from None
-        if len(self._request.target) > self._limits.target_bytes:
-            raise BadRequest(Problem.URI_TOO_LONG, f"at most {self._limits.target_bytes} bytes are read")
         if self._head_bytes > self._limits.header_bytes + self._limits.target_bytes and not self._ready:
             raise BadRequest(Problem.HEADERS_TOO_LARGE, f"at most {self._limits.header_bytes} bytes are read")
         return self._ready
 
     def on_message_begin(self) -> None:
         self._request = Request()
-        self._field_bytes = 0
+        self._field_bytes = self._fields = 0
 
     def on_url(self, url: bytes) -> None:
         self._request.target += url
+        if len(self._request.target) > self._limits.target_bytes:
+            self._fault = BadRequest(
+                Problem.URI_TOO_LONG, f"at most {self._limits.target_bytes} bytes are read"
+            )
+            raise self._fault
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name, text = name.lower(), value.decode("latin-1")
+        # llhttp leaves the white space that may follow a value: RFC 9112 section 5.1.
+        name, text = name.lower(), value.decode("latin-1").rstrip(" \t")
+        self._fields += 1
         self._field_bytes += len(name) + len(value) + 4
-        if self._field_bytes > self._limits.header_bytes:
+        limits = self._limits
+        if self._field_bytes > limits.header_bytes or self._fields > limits.header_fields:
             self._fault = BadRequest(
-                Problem.HEADERS_TOO_LARGE, f"at most {self._limits.header_bytes} bytes are read"
+                Problem.HEADERS_TOO_LARGE,
+                f"at most {limits.header_fields} fields of {limits.header_bytes} bytes are read",
             )
             raise self._fault
         headers = self._request.headers

@@ -213,7 +213,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # The storekeeper first: without it there is nothing to lock for.
     with Storekeeper(agent.ingest_socket) as storekeeper, only_run(agent.ingest_socket):
         _refuse_another(storekeeper.holdings().appliance, agent, arguments.config)
-        plan = patience.read(lambda: newest_plan(client, bucket, agent.appliance))
+        plan = newest_plan(client, bucket, agent.appliance, patience)
         work = Agent(client, bucket, storekeeper, plan, patience)
         try:
             with _closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
@@ -279,7 +279,9 @@ def _status(arguments: argparse.Namespace) -> int:
     newest: str | None = None
     problem: Exception | None = None
     try:
-        newest = newest_plan(open_client(config.origin), config.origin.bucket, agent.appliance).version
+        client = open_client(config.origin, attempts=1)
+        patience = Patience(agent.retry, time.sleep, random.random)
+        newest = newest_plan(client, config.origin.bucket, agent.appliance, patience).version
     except (S3Error, NoPlan, BadDocument) as error:
         # What the appliance holds is true without S3 too: it is shown, and then the command fails.
         problem = error

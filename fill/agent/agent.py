@@ -95,13 +95,13 @@ def only_run(ingest_socket: str) -> Iterator[None]:
         os.close(fd)
 
 
-def newest_plan(client: S3Client, bucket: str, appliance: str) -> Plan:
+def newest_plan(client: S3Client, bucket: str, appliance: str, patience: Patience) -> Plan:
     """The plan to carry out; raises `NoPlan`, `S3Error`, `BadDocument`."""
-    latest = read_latest(client, bucket, plans.LATEST_KEY)
+    latest = patience.read(lambda: read_latest(client, bucket, plans.LATEST_KEY))
     if latest is None:
         raise NothingPlanned(f"s3://{bucket}/{plans.LATEST_KEY}: nothing is planned yet; run `fill plan`")
     try:
-        return read_plan(client, bucket, latest.version, appliance)
+        return patience.read(lambda: read_plan(client, bucket, latest.version, appliance))
     except S3Error as error:
         if not error.missing:
             raise
@@ -154,7 +154,7 @@ class Agent:
         return self.summary
 
     def _read_work(self) -> Work:
-        return self._patience.read(lambda: read_work(self._client, self._bucket, self._plan))
+        return read_work(self._client, self._bucket, self._plan, self._patience)
 
     def _read_entry(self, ref: TitleRef) -> TitleEntry:
         return self._patience.read(lambda: read_entry(self._client, self._bucket, ref))

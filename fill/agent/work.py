@@ -6,21 +6,26 @@ the new ones, and the old digests would only refuse them.
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.catalog import LATEST_KEY, CatalogIndex, Kind, TitleEntry, TitleRef
+from contracts.documents import BadDocument
 from contracts.ingest import Wanted
 from contracts.objectkey import title_of
 from contracts.plan import Plan, PlannedObject
+from daemon.log import event
+from daemon.s3 import S3Error, Trouble
+from fill.agent.backoff import Patience
 from fill.s3documents import read_entry, read_index, read_latest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_entry_version = re.compile(r"catalog/([0-9A-Za-z-]+)/").match
+log = logging.getLogger("fill.agent.work")
 
 
 class NoCatalog(Exception):
@@ -49,37 +54,66 @@ class Work:
         return frozenset(title for title, ref in self.refs.items() if before.refs.get(title) != ref)
 
 
-def read_work(client: S3Client, bucket: str, plan: Plan) -> Work:
+def read_work(client: S3Client, bucket: str, plan: Plan, patience: Patience) -> Work:
     """The work of ``plan`` by the newest catalog; raises `S3Error`, `BadDocument`, `NoCatalog`."""
-    latest = read_latest(client, bucket, LATEST_KEY)
+    latest = patience.read(lambda: read_latest(client, bucket, LATEST_KEY))
     if latest is None:
         raise NoCatalog(f"s3://{bucket}/{LATEST_KEY}: does not exist, though plan {plan.version} does")
-    index = read_index(client, bucket, latest.version)
+    index = patience.read(lambda: read_index(client, bucket, latest.version))
+    before: CatalogIndex | None = index
+    if latest.version != plan.catalog:
+        before = _read_if_there(client, bucket, plan.catalog, patience)
     # Only entries that may differ from the plan are read now: the others come one by one.
-    entries = {ref.title: read_entry(client, bucket, ref) for ref in suspects(plan, index)}
-    return resolve(plan, index, entries)
+    entries: dict[str, TitleEntry] = {}
+    for ref in suspects(plan, index, before):
+        try:
+            entries[ref.title] = patience.read(partial(read_entry, client, bucket, ref))
+        except BadDocument as error:
+            # Its own title is left out when its turn comes; the others go on.
+            event(log, "catalog entry refused", logging.DEBUG, why=str(error))
+    return resolve(plan, index, before, entries)
 
 
-def suspects(plan: Plan, index: CatalogIndex) -> list[TitleRef]:
-    """Planned titles whose entry is younger than the plan's catalog, or whose size is not the planned one."""
+def _read_if_there(client: S3Client, bucket: str, version: str, patience: Patience) -> CatalogIndex | None:
+    try:
+        return patience.read(lambda: read_index(client, bucket, version))
+    except S3Error as error:
+        if error.trouble is not Trouble.NO_OBJECT:
+            raise
+        return None
+
+
+def suspects(plan: Plan, index: CatalogIndex, before: CatalogIndex | None) -> list[TitleRef]:
+    """Planned titles that were published again since ``before`` (the plan's catalog; None when it is gone),
+    or whose size is not the planned one.
+    """
     planned: dict[str, int] = {}
     for item in plan.objects:
         title = title_of(item.key)
         planned[title] = planned.get(title, 0) + item.size
+    again = _published_again(index, before)
     return [
         ref
         for ref in index.titles
-        if ref.title in planned and (_younger(ref, plan) or ref.size != planned[ref.title])
+        if ref.title in planned and (ref.title in again or ref.size != planned[ref.title])
     ]
 
 
-def resolve(plan: Plan, index: CatalogIndex, entries: Mapping[str, TitleEntry]) -> Work:
+def _published_again(index: CatalogIndex, before: CatalogIndex | None) -> frozenset[str]:
+    if before is None or before is index:
+        return frozenset()
+    known = {ref.title: ref for ref in before.titles}
+    return frozenset(ref.title for ref in index.titles if known.get(ref.title) != ref)
+
+
+def resolve(
+    plan: Plan, index: CatalogIndex, before: CatalogIndex | None, entries: Mapping[str, TitleEntry]
+) -> Work:
     """The work; ``entries`` has those of `suspects`. A title that changed is taken whole, as it was planned."""
     refs = {ref.title: ref for ref in index.titles}
+    again = _published_again(index, before)
     changed = {
-        title: entry
-        for title, entry in entries.items()
-        if _younger(refs[title], plan) or not _holds(entry, plan.objects)
+        title: entry for title, entry in entries.items() if title in again or not _holds(entry, plan.objects)
     }
     wanted: list[Wanted] = []
     gone: list[str] = []
@@ -102,12 +136,6 @@ def resolve(plan: Plan, index: CatalogIndex, entries: Mapping[str, TitleEntry]) 
         frozenset(changed),
         tuple(gone),
     )
-
-
-def _younger(ref: TitleRef, plan: Plan) -> bool:
-    # Versions sort by age, and an entry stands under the version that published it.
-    found = _entry_version(ref.entry)
-    return found is not None and found[1] > plan.catalog
 
 
 def _holds(entry: TitleEntry, planned: Sequence[PlannedObject]) -> bool:

@@ -8,10 +8,10 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
@@ -33,6 +33,8 @@ from contracts.catalog import TitleEntry
 
 APPLIANCE = "isp-a1"
 
+T = TypeVar("T")
+
 
 class StorekeeperThread:
     """The appliance's real storekeeper side of ingest, in a thread of this process."""
@@ -49,6 +51,14 @@ class StorekeeperThread:
         self._thread.start()
         server = IngestServer(self.store, lambda _: None)
         self._server = asyncio.run_coroutine_threadsafe(server.listen(self.socket), self._loop).result(10)
+
+    def call(self, ask: Callable[[], T]) -> T:
+        """``ask`` in the storekeeper's own thread."""
+
+        async def asked() -> T:
+            return ask()
+
+        return asyncio.run_coroutine_threadsafe(asked(), self._loop).result(10)
 
     def close(self) -> None:
         async def end() -> None:
@@ -102,7 +112,7 @@ class Setup:
     def publish_bytes(self, title: str, size: int, now: int = 1000) -> bytes:
         """Publishes a title whose one medium is ``size`` random bytes, without an encoder."""
         folder = self.folder / "made" / title
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         data = secrets.token_bytes(size)
         (folder / "video.mp4").write_bytes(data)
         (folder / "master.m3u8").write_text("#EXTM3U\n")

@@ -81,14 +81,21 @@ class Setup:
     client: S3Client
     origin: OriginServer
 
-    def write_config(self, name: str = "fill", endpoint_url: str | None = None, **changes: Any) -> Path:
+    def write_config(
+        self,
+        name: str = "fill",
+        endpoint_url: str | None = None,
+        ingest_socket: str | None = None,
+        **changes: Any,
+    ) -> Path:
+        """Writes NAME.yaml; ``changes`` go into its section ``origin``."""
         origin = msgspec.to_builtins(self.config)
         origin["endpoint_url"] = endpoint_url or self.config.endpoint_url
         document = {
             "origin": origin | {"read_timeout_s": 5} | changes,
             "agent": {
                 "appliance": APPLIANCE,
-                "ingest_socket": str(self.folder / "ingest.sock"),
+                "ingest_socket": ingest_socket or str(self.folder / "ingest.sock"),
                 "retry": {"tries": 3, "first_s": 0.01, "longest_s": 0.1},
             },
             "planner": {"fleet": str(self.folder / "fleet.yaml")},

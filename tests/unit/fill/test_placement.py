@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.fleet import Appliance, PublicKey, Site, Tier
-from fill.planning.placement import Item, TitleItems, plan_site, rendezvous
+from fill.planning.placement import Item, Placement, TitleItems, plan_site, rendezvous
 
 _KEY = PublicKey("OKP", "Ed25519", "A" * 43)
 
@@ -95,9 +95,46 @@ def test_shares_follow_capacity() -> None:
     assert 0.72 < first.count("box1") / len(first) < 0.78
 
 
-@given(st.lists(st.integers(1, 100), min_size=2, max_size=6), st.text(min_size=1))
-def test_removing_an_appliance_moves_only_its_own_titles(capacities: list[int], title: str) -> None:
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=6), st.text(min_size=1), st.data())
+def test_removing_an_appliance_moves_only_its_own_titles(
+    capacities: list[int], title: str, data: st.DataObject
+) -> None:
     boxes = _site(Tier.ISP, capacities).appliances
+    gone = data.draw(st.sampled_from(boxes))
     order = [box.id for box in rendezvous(title, boxes)]
-    rest = [box.id for box in rendezvous(title, boxes[1:])]
-    assert rest == [name for name in order if name != boxes[0].id]
+    rest = [box.id for box in rendezvous(title, [box for box in boxes if box is not gone])]
+    assert rest == [name for name in order if name != gone.id]
+
+
+@given(catalogs, shares, st.integers(2, 5), st.data())
+def test_the_plans_of_the_appliances_that_stay_lose_nothing_and_gain_only_what_the_removed_one_had(
+    titles: list[TitleItems], share: float, count: int, data: st.DataObject
+) -> None:
+    """With room for all of it; where room is short, a title that moves may push another out."""
+    site = _site(Tier.ISP, [10**12] * count)
+    gone = data.draw(st.sampled_from(site.appliances))
+    smaller = Site(site.id, site.tier, (), tuple(box for box in site.appliances if box is not gone))
+    before = {one.appliance: _chosen(one) for one in plan_site(site, titles, share)}
+    after = {one.appliance: _chosen(one) for one in plan_site(smaller, titles, share)}
+    for appliance, chosen in after.items():
+        assert before[appliance] <= chosen
+        assert chosen - before[appliance] <= before[gone.id]
+    assert set[str]().union(*after.values()) == set[str]().union(*before.values())
+
+
+@given(sites, catalogs, shares)
+def test_the_same_catalog_and_site_give_the_same_plan(
+    site: Site, titles: list[TitleItems], share: float
+) -> None:
+    assert plan_site(site, titles, share) == plan_site(site, titles, share)
+
+
+def test_a_title_stays_where_it_was_planned_by_every_version_of_this_program() -> None:
+    """Recorded: another order would move a fleet's content in one night."""
+    boxes = _site(Tier.ISP, [1, 2, 3]).appliances
+    firsts = [rendezvous(f"tt{number:04}", boxes)[0].id for number in range(12)]
+    assert "".join(name[-1] for name in firsts) == "220121122122"
+
+
+def _chosen(placement: Placement) -> set[str]:
+    return {title.title for title, _ in placement.chosen}

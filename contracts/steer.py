@@ -24,9 +24,12 @@ class SteerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         try:
-            ipaddress.ip_address(self.client_ip)
+            # A zone (fe80::1%eth0) is a word of the viewer's own machine, and free text.
+            address = None if "%" in self.client_ip else ipaddress.ip_address(self.client_ip)
         except ValueError:
-            raise ValueError(f"client_ip: {self.client_ip!r} is not an IPv4 or IPv6 address") from None
+            address = None
+        if address is None:
+            raise ValueError(f"client_ip: {self.client_ip!r} is not an IPv4 or IPv6 address")
 
 
 class Candidate(msgspec.Struct, frozen=True):

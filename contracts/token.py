@@ -96,6 +96,20 @@ class Grant:
     session: str
 
 
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who made an identity token, when (seconds since 1970), and for which message."""
+
+    appliance: str
+    issued_at: float
+    body_sha256: object
+
+    def check_body(self, body: bytes) -> None:
+        """Raises `TokenRefused` unless the token was made for exactly this message."""
+        if self.body_sha256 != body_hash(body):
+            raise TokenRefused(Refusal.BODY)
+
+
 class KeyRing:
     """Public keys by ``kid``. Each key has one algorithm, so a token cannot choose another."""
 
@@ -168,12 +182,10 @@ def verify_viewer(token: str, keys: KeyRing, now: float) -> Grant:
     return Grant(title, claims["exp"], session)
 
 
-def verify_identity(
-    token: str, keys: KeyRing, *, audience: str, now: float, body: bytes | None = None
-) -> str:
-    """The id of the appliance that made ``token`` out to ``audience``; raises `TokenRefused`.
+def verify_identity(token: str, keys: KeyRing, *, audience: str, now: float) -> Speaker:
+    """The appliance that made ``token`` out to ``audience``; raises `TokenRefused`.
 
-    With ``body``, the token must have been made for exactly that message.
+    Who reads a message too owes it `Speaker.check_body`.
     """
     try:
         claims = _verified_claims(token, keys, IDENTITY_TYP, IDENTITY_ALGORITHM, now)
@@ -186,13 +198,11 @@ def verify_identity(
         raise TokenRefused(Refusal.CLAIMS)
     if claims.get("aud") != audience:
         raise TokenRefused(Refusal.AUDIENCE)
-    if body is not None and claims.get("body_sha256") != body_hash(body):
-        raise TokenRefused(Refusal.BODY)
     issuer = claims.get("iss")
     # The kid is the appliance's id: a key may speak for its owner alone.
     if not isinstance(issuer, str) or issuer != _header(token).get("kid"):
         raise TokenRefused(Refusal.CLAIMS)
-    return issuer
+    return Speaker(issuer, claims["iat"], claims.get("body_sha256"))
 
 
 def identity_claims(

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import http.client
+import math
 import os
+import re
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from contracts.problem import Document, Problem
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from steering.config import load_config
 from steering.keys import Paths, make
+from steering.report import Explanation, FleetReport
 
+T = TypeVar("T")
+
+_MAX_ANSWER_BYTES: Final = 64 << 20
+_TIMEOUT_S: Final = 10
 _DEFAULT_CONFIG = Path("/etc/nearcast/steering.yaml")
 
 
@@ -31,14 +40,22 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: steering serve --config /etc/nearcast/steering.yaml",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, function, text in (
-        ("init", _init, "make the signing key and an API key; overwrites nothing"),
-        ("serve", _serve, "answer playback services until SIGTERM"),
-        ("fleet", _fleet, "every appliance and its health, as the running service sees it"),
-        ("explain", _explain, "why a client gets the answer it gets"),
+    for name, function, text, more in (
+        ("init", _init, "make the signing key and an API key; overwrites nothing", ""),
+        ("serve", _serve, "answer playback services until SIGTERM", ""),
+        ("fleet", _fleet, "every appliance and its health, as the running service sees it", " --json"),
+        (
+            "explain",
+            _explain,
+            "why a client gets the answer it gets",
+            " --client-ip 198.51.100.7 --title tt0001",
+        ),
     ):
         command = commands.add_parser(
-            name, help=text, description=text, epilog=f"example: steering {name} --config steering.yaml"
+            name,
+            help=text,
+            description=text,
+            epilog=f"example: steering {name} --config steering.yaml{more}",
         )
         command.add_argument(
             "--config", type=Path, default=_DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
@@ -51,8 +68,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--key", default=os.environ.get("STEERING_KEY"), help="or $STEERING_KEY")
             command.add_argument("--url", help="default: public_url of the configuration")
         if name == "explain":
-            command.add_argument("--client-ip", required=True)
-            command.add_argument("--title", required=True)
+            command.add_argument("--client-ip", required=True, help="the viewer's address")
+            command.add_argument("--title", required=True, help="such as tt0001")
+            command.add_argument("--country", help="two letters; needed for a title that is not for all")
+            command.add_argument("--session", help="of an answer, to see that answer's order")
         command.set_defaults(command=function)
     return parser
 
@@ -79,71 +98,112 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _fleet(arguments: argparse.Namespace) -> int:
-    answer = _ask(arguments, "/v1/fleet", {})
+    raw, answer = _ask(arguments, "/v1/fleet", {}, FleetReport)
     if arguments.json:
-        print_json(answer)
+        print_json(raw)
         return Exit.DONE
     rows = []
-    for box in answer["appliances"]:
-        plan = box["plan"]
-        age = box["heartbeat_age_s"]
-        done = "-" if plan is None else f"{plan['held_bytes'] / max(1, plan['planned_bytes']):.0%}"
+    for box in answer.appliances:
+        plan, age = box.plan, box.heartbeat_age_s
         rows.append(
             [
-                box["id"],
-                box["site"],
-                box["tier"],
-                box["state"],
+                box.id,
+                box.site,
+                box.tier,
+                box.state,
                 "never" if age is None else f"{age} s",
-                human_rate(box["tx_bps"]),
-                human_rate(box["throughput_bps"]),
-                done,
+                human_rate(box.tx_bps),
+                human_rate(box.throughput_bps),
+                "-" if plan is None else _share(plan.held_bytes, plan.planned_bytes),
             ]
         )
     print_table(["APPLIANCE", "SITE", "TIER", "STATE", "HEARD", "SENDING", "OF", "PLAN DONE"], rows)
-    print(f"\ncatalog {answer['catalog'] or 'not read'}, plan {answer['plan'] or 'none'}")
-    if answer["content_error"]:
-        print(f"S3: {answer['content_error']}")
+    print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")
+    if answer.content_error is not None:
+        kept = "" if answer.content_age_s is None else f"; what was read {answer.content_age_s} s ago stays"
+        print(f"S3: {answer.content_error}{kept}")
+    for key, why in answer.refused_documents.items():
+        print(f"refused: {why if why.startswith(key) else f'{key}: {why}'}")
     return Exit.DONE
 
 
+def _share(held_bytes: int, planned_bytes: int) -> str:
+    """Per cent, rounded down: 100 % is said of a whole plan only."""
+    return f"{math.floor(100 * held_bytes / planned_bytes)}%" if planned_bytes else "100%"
+
+
 def _explain(arguments: argparse.Namespace) -> int:
-    answer = _ask(arguments, "/v1/explain", {"client_ip": arguments.client_ip, "title": arguments.title})
+    query = {
+        "client_ip": arguments.client_ip,
+        "title": arguments.title,
+        "country": arguments.country,
+        "session": arguments.session,
+    }
+    asked = {name: value for name, value in query.items() if value is not None}
+    raw, answer = _ask(arguments, "/v1/explain", asked, Explanation)
     if arguments.json:
-        print_json(answer)
+        print_json(raw)
         return Exit.DONE
-    if not answer["known_title"]:
-        print(f"{arguments.title} is not in the catalog: every question for it is answered 404.\n")
+    if answer.outcome != "answered":
+        print(f"Nothing is answered ({answer.outcome}): {answer.detail}.\n")
     rows = [
         [
-            item["place"] or "-",
-            item["appliance"],
-            item["state"],
-            "yes" if item["answered"] else "",
-            item["reason"],
+            "-" if item.place is None else item.place,
+            item.appliance,
+            item.state,
+            "yes" if item.answered else "",
+            item.reason,
         ]
-        for item in answer["considered"]
+        for item in answer.considered
     ]
     print_table(["PLACE", "APPLIANCE", "STATE", "ANSWERED", "REASON"], rows)
     return Exit.DONE
 
 
-def _ask(arguments: argparse.Namespace, path: str, query: dict[str, str]) -> Any:
-    base = arguments.url or load_config(arguments.config).public_url
-    if not arguments.key:
-        raise CommandError("no API key: --key or the environment variable STEERING_KEY", Exit.USAGE)
-    url = f"{base}{path}?{urllib.parse.urlencode(query)}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.addheaders = [("Authorization", f"Bearer {arguments.key}")]
+def _ask(arguments: argparse.Namespace, path: str, query: dict[str, str], kind: type[T]) -> tuple[Any, T]:
+    """What the running service answers: as it came, and as ``kind``. Raises `CommandError`."""
+    base = (arguments.url or load_config(arguments.config).public_url).rstrip("/")
+    key = arguments.key or ""
+    if not re.fullmatch(r"[!-~]+", key):
+        what = "no API key" if not key else "the API key holds a character that none has"
+        raise CommandError(f"{what}: --key or the environment variable STEERING_KEY", Exit.USAGE)
+    parts = urllib.parse.urlsplit(base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise CommandError(f"--url {base}: http://HOST:PORT or https://HOST:PORT is expected", Exit.USAGE)
+    kind_of = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    # Neither through a proxy nor along a redirect: the key is for the named server alone.
+    with contextlib.closing(kind_of(parts.netloc, timeout=_TIMEOUT_S)) as connection:
+        try:
+            target = f"{parts.path}{path}?{urllib.parse.urlencode(query)}"
+            connection.request("GET", target, headers={"Authorization": f"Bearer {key}"})
+            answer = connection.getresponse()
+            status, body = answer.status, answer.read(_MAX_ANSWER_BYTES)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise CommandError(
+                f"steering does not answer at {base}: {error or type(error).__name__}"
+            ) from None
+    if status != http.HTTPStatus.OK:
+        raise _refused(base, status, body)
     try:
-        with opener.open(url, timeout=10) as answer:
-            return json.loads(answer.read(64 << 20))
-    except urllib.error.HTTPError as error:
-        with error:
-            body = error.read(4096).decode(errors="replace")
-        raise CommandError(f"{base} answered {error.code}: {body}") from None
-    except (OSError, ValueError) as error:
-        raise CommandError(f"steering does not answer at {base}: {getattr(error, 'reason', error)}") from None
+        raw = msgspec.json.decode(body)
+        return raw, msgspec.convert(raw, kind)
+    except msgspec.MsgspecError:
+        raise CommandError(f"what answers at {base} is not steering, or another version of it") from None
+
+
+def _refused(base: str, status: int, body: bytes) -> CommandError:
+    if status == Problem.UNAUTHORISED.status:
+        return CommandError(
+            f"the API key was refused by {base}: --key or STEERING_KEY must hold one that "
+            "`steering init` has shown",
+            Exit.USAGE,
+        )
+    try:
+        problem = msgspec.json.decode(body, type=Document)
+    except msgspec.MsgspecError:
+        return CommandError(f"{base} answered {status}")
+    code = Exit.USAGE if status == Problem.BAD_FIELD.status else Exit.FAILED
+    return CommandError(f"{base} answered {status}: {problem.detail or problem.title}", code)
 
 
 if __name__ == "__main__":

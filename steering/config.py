@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +27,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0
     """Of one API key."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        host, port = self.address
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(f"listen: {host!r} is not an IPv4 or IPv6 address") from None
+        if not 1 <= port <= 65535:
+            raise ValueError(f"listen: {port} is not a port: 1 to 65535")
 
     @property
     def address(self) -> tuple[str, int]:

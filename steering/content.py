@@ -1,6 +1,7 @@
 """What exists and who shall hold it: catalog and plans, read from S3 in a thread and kept.
 
-While S3 is away, what was read last stays in force.
+While S3 is away, what was read last stays in force. A title or a plan that cannot be believed is left
+as it was, named, and does not keep the others from being read.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from contracts import catalog, plan
+from contracts.documents import BadDocument
 from contracts.objectkey import title_of
-from daemon.s3 import S3Config, S3Error, get, open_client
+from daemon.config import ConfigError
+from daemon.s3 import S3Config, S3Error, Trouble, get, open_client
 
 
 @dataclass(frozen=True)
@@ -28,68 +31,104 @@ class Content:
     plan: str | None = None
     titles: dict[str, Title] = field(default_factory=dict)
     entries: dict[str, str] = field(default_factory=dict)
+    """The catalog entry that each of the titles was read from."""
     planned: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     """Titles by (plan version, appliance); the newest two versions."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What is wrong, by the S3 key of each document that was not believed."""
 
 
 class ContentReader:
-    """Blocking: for a thread of its own."""
+    """Blocking: for a thread of its own. Raises `ConfigError` when it can be known at once to be wrong."""
 
     def __init__(self, config: S3Config) -> None:
-        self._client = open_client(config)
+        from botocore.exceptions import BotoCoreError  # boto3 is loaded when a client is opened
+
+        try:
+            # One attempt: it is asked again in any case, in a moment.
+            self._client = open_client(config, attempts=1)
+        except S3Error as error:
+            raise ConfigError(str(error)) from None
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"origin: {error}") from None
         self._bucket = config.bucket
 
     def read(self, known: Content, appliances: Iterable[str]) -> Content:
         """What is newer than ``known``, with what has not changed taken over.
 
-        Raises `S3Error`, `BadDocument`.
+        Raises `S3Error`, and `BadDocument` when ``latest`` or the index themselves are not believed.
         """
-        version, titles, entries = self._catalog(known)
-        newest, planned = self._plans(known, appliances)
-        return Content(version, newest, titles, entries, planned)
+        refused: dict[str, str] = {}
+        version, titles, entries = self._catalog(known, refused)
+        newest, planned = self._plans(known, appliances, refused)
+        return Content(version, newest, titles, entries, planned, refused)
 
-    def _catalog(self, known: Content) -> tuple[str, dict[str, Title], dict[str, str]]:
-        raw = get(self._client, self._bucket, catalog.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES)
-        version = catalog.decode_latest(raw, catalog.LATEST_KEY).version
+    def _catalog(
+        self, known: Content, refused: dict[str, str]
+    ) -> tuple[str, dict[str, Title], dict[str, str]]:
+        version = catalog.decode_latest(
+            self._get(catalog.LATEST_KEY, catalog.MAX_LATEST_BYTES), catalog.LATEST_KEY
+        ).version
         if version == known.catalog:
+            refused |= {key: why for key, why in known.refused.items() if key.startswith("catalog/")}
             return version, known.titles, known.entries
         key = catalog.index_key(version)
-        index = catalog.decode_index(
-            get(self._client, self._bucket, key, limit_bytes=catalog.MAX_INDEX_BYTES), key
-        )
+        index = catalog.decode_index(self._get(key, catalog.MAX_INDEX_BYTES), key)
         titles: dict[str, Title] = {}
         entries: dict[str, str] = {}
         for ref in index.titles:
-            entries[ref.title] = ref.entry
             if known.entries.get(ref.title) == ref.entry:
-                titles[ref.title] = known.titles[ref.title]
+                titles[ref.title], entries[ref.title] = known.titles[ref.title], ref.entry
                 continue
-            raw = get(self._client, self._bucket, ref.entry, limit_bytes=catalog.MAX_ENTRY_BYTES)
-            entry = catalog.decode_entry(raw, ref.entry, ref.title)
+            try:
+                raw = self._get(ref.entry, catalog.MAX_ENTRY_BYTES)
+                entry = catalog.decode_entry(raw, ref.entry, ref.title)
+            except (BadDocument, S3Error) as error:
+                if isinstance(error, S3Error) and error.trouble is not Trouble.NO_OBJECT:
+                    raise
+                refused[ref.entry] = str(error)
+                if ref.title in known.titles:
+                    titles[ref.title] = known.titles[ref.title]
+                    entries[ref.title] = known.entries[ref.title]
+                continue
             titles[ref.title] = Title(entry.hls, entry.dash, entry.countries)
+            entries[ref.title] = ref.entry
         return version, titles, entries
 
     def _plans(
-        self, known: Content, appliances: Iterable[str]
+        self, known: Content, appliances: Iterable[str], refused: dict[str, str]
     ) -> tuple[str | None, dict[tuple[str, str], frozenset[str]]]:
         try:
-            raw = get(self._client, self._bucket, plan.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES)
+            raw = self._get(plan.LATEST_KEY, catalog.MAX_LATEST_BYTES)
         except S3Error as error:
-            if error.missing:
-                return None, {}
+            if error.trouble is Trouble.NO_OBJECT:
+                return known.plan, known.planned
             raise
         version = catalog.decode_latest(raw, plan.LATEST_KEY).version
         if version == known.plan:
-            return version, known.planned
-        planned = {pair: titles for pair, titles in known.planned.items() if pair[0] == known.plan}
+            # Only an appliance that joined the fleet file since is new.
+            planned = dict(known.planned)
+            refused |= {key: why for key, why in known.refused.items() if key.startswith("plans/")}
+        else:
+            planned = {pair: titles for pair, titles in known.planned.items() if pair[0] == known.plan}
         for appliance in appliances:
-            key = plan.plan_key(version, appliance)
-            try:
-                raw = get(self._client, self._bucket, key, limit_bytes=plan.MAX_PLAN_BYTES)
-            except S3Error as error:
-                if error.missing:
-                    continue  # joined the fleet after this plan was made
-                raise
-            mine = plan.decode_plan(raw, key, appliance)
-            planned[version, appliance] = frozenset(title_of(item.key) for item in mine.objects)
+            if (version, appliance) not in planned:
+                planned[version, appliance] = self._plan(version, appliance, refused)
         return version, planned
+
+    def _plan(self, version: str, appliance: str, refused: dict[str, str]) -> frozenset[str]:
+        """The planned titles: none for an appliance that joined the fleet after the plan was made."""
+        key = plan.plan_key(version, appliance)
+        try:
+            mine = plan.decode_plan(self._get(key, plan.MAX_PLAN_BYTES), key, appliance)
+        except BadDocument as error:
+            refused[key] = str(error)
+            return frozenset()
+        except S3Error as error:
+            if error.trouble is Trouble.NO_OBJECT:
+                return frozenset()
+            raise
+        return frozenset(title_of(item.key) for item in mine.objects)
+
+    def _get(self, key: str, limit_bytes: int) -> bytes:
+        return get(self._client, self._bucket, key, limit_bytes=limit_bytes)

@@ -4,12 +4,14 @@
     JOINING    heartbeat                    SERVING or DRAINING
     SERVING    heartbeat that drains        DRAINING
     DRAINING   heartbeat that does not      SERVING
-    any        two heartbeats missed        SUSPECT
+    SERVING    two heartbeats missed        SUSPECT
     SUSPECT    heartbeat                    SERVING or DRAINING
     SUSPECT    silence of DOWN_S            DOWN
+    DRAINING   silence of DOWN_S            DOWN
     DOWN       heartbeat                    SERVING or DRAINING
 
 A killed appliance was last heard at most 2 s before: it is SUSPECT, and out of the answers, within 5.
+One that drained and then went silent was switched off: it never becomes SUSPECT, which may be answered.
 """
 
 from __future__ import annotations
@@ -36,6 +38,6 @@ def state_of(age_s: float | None, *, draining: bool) -> State:
         return State.JOINING
     if age_s >= DOWN_S:
         return State.DOWN
-    if age_s >= SUSPECT_S:
-        return State.SUSPECT
-    return State.DRAINING if draining else State.SERVING
+    if draining:
+        return State.DRAINING
+    return State.SUSPECT if age_s >= SUSPECT_S else State.SERVING

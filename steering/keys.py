@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
+import re
 import secrets
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from contracts.token import VIEWER_ALGORITHM, VIEWER_TYP, scope_of
+from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, scope_of
 from daemon.config import ConfigError
+
+_hash = re.compile("[0-9a-f]{64}").fullmatch
 
 
 @dataclass(frozen=True)
@@ -39,29 +46,49 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
     paths.state_dir.mkdir(parents=True, exist_ok=True)
     if not paths.private.exists():
         key = ECKey.generate_key("P-256")
-        _write_private(paths.private, json.dumps(key.as_dict(private=True)))
+        _write(paths.private, key.as_dict(private=True), mode=0o600)
     key = _load(paths)
-    public = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": VIEWER_ALGORITHM, "use": "sig"}
-    paths.public.write_text(json.dumps({"keys": [public]}) + "\n")
+    published = _published(paths)
+    if all(item.get("kid") != key.thumbprint() for item in published):
+        # Others in it stay: tokens of the previous key are under way for hours after a change.
+        mine = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": VIEWER_ALGORITHM, "use": "sig"}
+        _write(paths.public, {"keys": [*published, mine]}, mode=0o644)
     if paths.api_keys.exists() and not new_api_key:
         return None
     hashes = sorted(load_api_keys(paths)) if paths.api_keys.exists() else []
     api_key = secrets.token_urlsafe(32)
-    _write_private(paths.api_keys, json.dumps([*hashes, hash_api_key(api_key)]))
+    _write(paths.api_keys, [*hashes, hash_api_key(api_key)], mode=0o600)
     return api_key
 
 
 def hash_api_key(key: str) -> str:
     """How a key is stored and compared. It has 256 random bits, so a slow hash would add nothing."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+
+
+def find_api_key(key: str, hashes: Iterable[str]) -> str | None:
+    """Which of ``hashes`` is that of ``key``. Takes as long whichever it is, and when none is."""
+    digest = hash_api_key(key)
+    found = None
+    for item in hashes:
+        if hmac.compare_digest(item, digest):
+            found = item
+    return found
 
 
 def load_api_keys(paths: Paths) -> frozenset[str]:
     """Hashes of the API keys; raises `ConfigError`."""
     try:
-        return frozenset(json.loads(paths.api_keys.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{paths.api_keys}: {error}: run `steering init`") from None
+        found = json.loads(paths.api_keys.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{paths.api_keys}: no API keys there: run `steering init`") from None
+    except OSError as error:
+        raise ConfigError(f"{paths.api_keys}: {error.strerror}") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(item, str) and _hash(item) for item in found):
+        raise ConfigError(f"{paths.api_keys}: not a list of SHA-256 hashes in hex, as `steering init` writes")
+    return frozenset(found)
 
 
 class Signer:
@@ -73,13 +100,14 @@ class Signer:
 
     @classmethod
     def load(cls, paths: Paths) -> Signer:
+        """Raises `ConfigError`."""
         return cls(_load(paths))
 
     def sign(self, title: str, session: str, now: float, ttl_s: int) -> tuple[str, int]:
         """A token for everything below ``title``, and when it expires (seconds since 1970)."""
         expires_at = int(now) + ttl_s
         claims = {
-            "iss": "steering",
+            "iss": VIEWER_ISSUER,
             "iat": int(now),
             "exp": expires_at,
             "jti": session,
@@ -94,17 +122,41 @@ class Signer:
 
 def _load(paths: Paths) -> ECKey:
     try:
-        return ECKey.import_key(json.loads(paths.private.read_bytes()))
+        key = ECKey.import_key(json.loads(paths.private.read_bytes()))
+        if key.curve_name != "P-256" or not key.is_private:
+            raise ValueError(f"a {'private' if key.is_private else 'public'} key on {key.curve_name}")
     except FileNotFoundError:
         raise ConfigError(f"{paths.private}: no signing key there: run `steering init`") from None
-    except (OSError, JoseError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise ConfigError(f"{paths.private}: {error.strerror}") from None
+    except (JoseError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{paths.private}: not a P-256 private key as JWK: {error}") from None
+    return key
 
 
-def _write_private(path: Path, text: str) -> None:
-    draft = path.with_suffix(".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+def _published(paths: Paths) -> list[dict[str, Any]]:
+    """The keys in the public file; raises `ConfigError` when it holds something else."""
+    try:
+        keys = json.loads(paths.public.read_bytes())["keys"]
+        if isinstance(keys, list) and all(isinstance(item, dict) for item in keys):
+            return keys
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise ConfigError(f'{paths.public}: not a JWK Set: {{"keys": [...]}} is expected')
+
+
+def _write(path: Path, value: object, *, mode: int) -> None:
+    """Replaces ``path`` whole or not at all. Nobody else can ever open a draft of it."""
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(value) + "\n")
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise

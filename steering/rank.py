@@ -3,11 +3,13 @@
 The order, first difference decides:
     1 the site announces the client's address (an appliance of any other site is not eligible)
     2 serving before suspect
-    3 holds the title before would pull it through
-    4 ISP before IXP
-    5 longer matching prefix first
-    6 below 95 % of its throughput before above
-    7 rendezvous hash of the title, weighted by throughput
+    3 below 95 % of its throughput before above: a full site's new viewers go to the exchange
+    4 holds the title before would pull it through
+    5 ISP before IXP
+    6 longer matching prefix first
+    7 rendezvous hash, weighted by throughput: of the session among those that hold the title, so that
+      its viewers spread; of the title among those that do not, so that one pulls it and not each
+    8 the id, so that the order is whole
 
 Then, so that one failure does not take all answers, the last of the asked number is replaced by the
 best of another site when all the others are of one site.
@@ -23,7 +25,6 @@ import xxhash
 
 from contracts.fleet import Tier
 from steering.health import State
-from steering.prefixes import Address
 from steering.snapshot import Box, Snapshot
 
 _NEARLY_FULL: Final = 0.95
@@ -44,25 +45,23 @@ class Considered:
     reason: str
 
 
-def rank(address: Address, title: str, snapshot: Snapshot) -> list[Considered]:
-    """Every appliance of the fleet: the eligible ones best first, then the others."""
-    lengths: dict[str, int] = {}
-    for length, site in snapshot.sites.matches(address):
-        lengths.setdefault(site, length)
-    eligible: list[tuple[tuple[float, ...], Box]] = []
+def rank(title: str, session: str, snapshot: Snapshot) -> list[Considered]:
+    """Every appliance of the snapshot: the eligible ones best first, then the others."""
+    eligible: list[tuple[tuple[float, ...], str, Box]] = []
     out: list[Considered] = []
     for box in snapshot.boxes:
         why = _WHY_NOT.get(box.state)
-        if why is None and box.site not in lengths:
+        if box.site not in snapshot.lengths:
             why = f"site {box.site} announces no prefix that holds the client"
         if why is None:
-            eligible.append((_order(box, title, lengths[box.site]), box))
+            order = _order(box, title, session, snapshot.lengths[box.site])
+            eligible.append((order, box.id, box))
         else:
             out.append(Considered(box, None, why))
-    eligible.sort(key=lambda pair: (pair[0], pair[1].id))
+    eligible.sort(key=lambda item: item[:2])
     placed = [
-        Considered(box, place, _reason(box, lengths[box.site]))
-        for place, (_, box) in enumerate(eligible, start=1)
+        Considered(box, place, _reason(box, snapshot.lengths[box.site]))
+        for place, (_, _, box) in enumerate(eligible, start=1)
     ]
     return placed + out
 
@@ -83,23 +82,27 @@ def select_candidates(ranked: list[Considered], count: int) -> list[Considered]:
     return chosen
 
 
-def _order(box: Box, title: str, length: int) -> tuple[float, ...]:
+def nearly_full(box: Box) -> bool:
+    return box.tx_bps > _NEARLY_FULL * box.throughput_bps
+
+
+def _order(box: Box, title: str, session: str, length: int) -> tuple[float, ...]:
     return (
         box.state is not State.SERVING,
+        nearly_full(box),
         not box.holds,
         _TIERS[box.tier],
         -length,
-        box.tx_bps > _NEARLY_FULL * box.throughput_bps,
-        _distance(box, title),
+        _distance(box, session if box.holds else title),
     )
 
 
-def _distance(box: Box, title: str) -> float:
+def _distance(box: Box, what: str) -> float:
     """Weighted rendezvous: the smallest wins, in proportion to throughput.
 
     Source: Schindelhauer and Schomaker, Weighted Distributed Hash Tables (2005), logarithmic method.
     """
-    number = xxhash.xxh3_64_intdigest(f"{box.id}\0{title}".encode())
+    number = xxhash.xxh3_64_intdigest(f"{box.id}\0{what}".encode())
     return -math.log((number + 0.5) / 2**64) / box.throughput_bps
 
 
@@ -111,6 +114,6 @@ def _reason(box: Box, length: int) -> str:
     ]
     if box.state is State.SUSPECT:
         words.append("suspect: heartbeats are missing")
-    if box.tx_bps > _NEARLY_FULL * box.throughput_bps:
+    if nearly_full(box):
         words.append("nearly full")
     return ", ".join(words)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from contracts.documents import BadDocument
 from daemon.cli import CommandError
@@ -17,21 +23,30 @@ from daemon.config import ConfigError
 from daemon.lifecycle import notify, watchdog_interval_s
 from daemon.log import event, setup
 from daemon.s3 import S3Error
-from steering.api import Api, log_start
+from steering.api import Api
 from steering.config import Config
 from steering.content import ContentReader
-from steering.fleet import FleetView
+from steering.fleet import FleetView, Roster
 from steering.keys import Paths, Signer, load_api_keys
 
 log = logging.getLogger("steering")
+
+T = TypeVar("T")
+
+_IDLE_S: Final = 75
+"""Of a connection between requests, or in the middle of a header. nginx's keepalive_timeout."""
+_LAST_ANSWERS_S: Final = 5
+"""How long requests under way may take once we are told to stop."""
 
 
 def serve(config: Config) -> int:
     """Serves until SIGTERM or SIGINT; 0 then. Raises `CommandError`, `ConfigError` when it cannot start."""
     setup("steering", config.log_level)
+    logging.getLogger("aiohttp.server").addFilter(_not_what_strangers_send)
     paths = Paths(Path(config.state_dir))
     signer, api_keys = Signer.load(paths), load_api_keys(paths)
-    view = FleetView(FleetView.read(Path(config.fleet)))
+    view = FleetView(Roster.read(Path(config.fleet)))
+    reader = ContentReader(config.origin)
     host, port = config.address
     try:
         sock = socket.create_server(
@@ -39,51 +54,75 @@ def serve(config: Config) -> int:
         )
     except OSError as error:
         raise CommandError(f"listen: {config.listen}: {error.strerror}") from None
-    uvloop.run(_run(config, Api(config, view, signer, api_keys), sock))
+    uvloop.run(_run(config, Api(config, view, signer, api_keys), reader, sock))
     return 0
 
 
-async def _run(config: Config, api: Api, sock: socket.socket) -> None:
-    stop = asyncio.Event()
+async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.socket) -> None:
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, _reload, config, api.view)
-    runner = web.AppRunner(api.application(), access_log=None)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    runner = web.AppRunner(
+        api.application(),
+        access_log=None,
+        keepalive_timeout=_IDLE_S,
+        lingering_time=1,
+        shutdown_timeout=_LAST_ANSWERS_S,
+        # Nobody who speaks to us compresses, and a few bytes could stand for a gigabyte.
+        auto_decompress=False,
+    )
     await runner.setup()
     await web.SockSite(runner, sock).start()
-    chores = [asyncio.create_task(_read_content(config, api)), asyncio.create_task(_watchdog())]
+    chores = [
+        asyncio.create_task(chore)
+        for chore in (_read_content(config, api, reader), _reload(config, api, reload), _watchdog())
+    ]
     notify("READY=1")
-    log_start(config, api.view)
+    event(log, "serving", listen=config.listen, appliances=len(api.view.roster.appliances))
     stopped = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([stopped, *chores], return_when=asyncio.FIRST_COMPLETED)
     notify("STOPPING=1")
     for chore in chores:
         chore.cancel()
     await runner.cleanup()
+    event(log, "stopped")
     for ended in done:
         ended.result()  # a chore ends only by failing: let that be seen
 
 
-async def _read_content(config: Config, api: Api) -> None:
-    reader = ContentReader(config.origin)
+async def _read_content(config: Config, api: Api, reader: ContentReader) -> None:
     while True:
         try:
-            content = await asyncio.to_thread(reader.read, api.content, api.view.appliances)
-            if (content.catalog, content.plan) != (api.content.catalog, api.content.plan):
-                event(
-                    log,
-                    "content read",
-                    catalog=content.catalog,
-                    plan=content.plan,
-                    titles=len(content.titles),
-                )
-            api.content, api.content_error = content, None
+            content = await _aside(reader.read, api.content, list(api.view.roster.appliances))
         except (S3Error, BadDocument) as error:
-            if str(error) != api.content_error:
-                event(log, "content not read", logging.WARNING, why=str(error))
-            api.content_error = str(error)
+            _content_failed(api, str(error))
+        except Exception as error:
+            # Answers go on from memory, so nothing that S3 sends may end them.
+            log.exception("content not read")
+            _content_failed(api, f"unexpected {type(error).__name__}; its cause is in the log")
+        else:
+            _content_read(api, content)
         await asyncio.sleep(config.content_refresh_s)
+
+
+def _content_read(api: Api, content: Any) -> None:
+    before = api.content
+    if (content.catalog, content.plan) != (before.catalog, before.plan):
+        event(log, "content read", catalog=content.catalog, plan=content.plan, titles=len(content.titles))
+    elif api.content_error is not None:
+        event(log, "S3 answers again", after=api.content_error)
+    for key, why in content.refused.items():
+        if before.refused.get(key) != why:
+            event(log, "document refused", logging.ERROR, key=key, why=why)
+    api.content, api.content_error, api.content_read_at = content, None, time.monotonic()
+
+
+def _content_failed(api: Api, why: str) -> None:
+    if why != api.content_error:
+        event(log, "content not read", logging.WARNING, why=why, catalog_kept=api.content.catalog)
+    api.content_error = why
 
 
 async def _watchdog() -> None:
@@ -93,11 +132,52 @@ async def _watchdog() -> None:
         await asyncio.sleep(interval or 60)
 
 
-def _reload(config: Config, view: FleetView) -> None:
-    """SIGHUP: another fleet file, or the old one if it is wrong."""
-    try:
-        view.replace(FleetView.read(Path(config.fleet)))
-    except ConfigError as error:
-        event(log, "fleet file refused, the old one stays", logging.ERROR, why=str(error))
-    else:
-        event(log, "fleet file read", appliances=len(view.appliances))
+async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
+    """SIGHUP: another fleet file and other API keys, or the old ones if anything is wrong with them."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            roster = await _aside(Roster.read, Path(config.fleet))
+            api_keys = load_api_keys(Paths(Path(config.state_dir)))
+        except ConfigError as error:
+            event(log, "reload refused, fleet and API keys stay as they were", logging.ERROR, why=str(error))
+            continue
+        api.view.replace(roster)
+        api.replace_keys(api_keys)
+        event(log, "reloaded", appliances=len(roster.appliances), api_keys=len(api_keys))
+
+
+async def _aside(function: Callable[..., T], *arguments: Any) -> T:
+    """What ``function`` returns or raises, in a thread that nobody waits for at the end.
+
+    `asyncio.to_thread` would: a request that S3 never answers would hold up SIGTERM for minutes.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(error: BaseException | None, result: Any) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def work() -> None:
+        error, result = None, None
+        try:
+            result = function(*arguments)
+        except Exception as raised:  # noqa: BLE001 - it is raised again where it is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, error, result)
+
+    threading.Thread(target=work, name=function.__qualname__, daemon=True).start()
+    return await future
+
+
+def _not_what_strangers_send(record: logging.LogRecord) -> bool:
+    """Keeps broken HTTP out of the log: anybody could fill it, with a traceback for each request."""
+    error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+    return not isinstance(error, HttpProcessingError)

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-_MAX_SESSIONS: Final = 1_000_000
+MAX_SESSIONS: Final = 1_000_000
+"""About 500 MB. Whoever is forgotten before his token ends gets 404 and plays on where he is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +18,23 @@ class Session:
 
 
 class Sessions:
-    def __init__(self) -> None:
+    """In the order of their last answer, which is that of their expiry: all tokens live equally long."""
+
+    def __init__(self, limit: int = MAX_SESSIONS) -> None:
+        self._limit = limit
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def put(self, name: str, session: Session) -> None:
+    def put(self, name: str, session: Session, now: float) -> None:
+        while self._sessions and now >= next(iter(self._sessions.values())).expires_at:
+            self._sessions.popitem(last=False)
         self._sessions[name] = session
         self._sessions.move_to_end(name)
-        if len(self._sessions) > _MAX_SESSIONS:
+        if len(self._sessions) > self._limit:
             self._sessions.popitem(last=False)
 
     def get(self, name: str, now: float) -> Session | None:
         found = self._sessions.get(name)
-        if found is not None and now >= found.expires_at:
-            del self._sessions[name]
-            return None
-        return found
+        return None if found is None or now >= found.expires_at else found

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from contracts.fleet import Tier
 from steering.health import State
-from steering.prefixes import PrefixTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +26,6 @@ class Box:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     boxes: tuple[Box, ...]
-    sites: PrefixTable[str]
-    """Site ids by the client prefixes they announce."""
+    """Of the sites that announce the client, at least."""
+    lengths: dict[str, int]
+    """Length of the longest prefix that holds the client, by the id of the site that announces it."""

@@ -56,11 +56,9 @@ def refusal_of_viewer(token: str, now: float = NOW) -> Refusal:
     return caught.value.why
 
 
-def refusal_of_identity(
-    token: str, now: float = NOW, audience: str = "steering", body: bytes | None = BODY
-) -> Refusal:
+def refusal_of_identity(token: str, now: float = NOW) -> Refusal:
     with pytest.raises(TokenRefused) as caught:
-        verify_identity(token, RING, audience=audience, now=now, body=body)
+        verify_identity(token, RING, audience="steering", now=now).check_body(BODY)
     return caught.value.why
 
 
@@ -70,7 +68,9 @@ def test_a_viewers_token_grants_its_title_until_it_expires() -> None:
 
 
 def test_an_appliances_token_names_the_appliance() -> None:
-    assert verify_identity(identity(), RING, audience="steering", now=NOW, body=BODY) == "isp-a1"
+    speaker = verify_identity(identity(), RING, audience="steering", now=NOW)
+    assert (speaker.appliance, speaker.issued_at) == ("isp-a1", NOW)
+    speaker.check_body(BODY)
 
 
 def test_our_signer_and_our_maker_of_raw_tokens_agree() -> None:
@@ -301,7 +301,7 @@ def test_an_appliances_clock_may_be_half_a_minute_ahead_and_a_minute_behind(
     made = NOW + appliance_ahead_s
     token = identity(**identity_claims("isp-a1", "steering", made, ttl_s=60, body=BODY))
     if why is None:
-        verify_identity(token, RING, audience="steering", now=NOW, body=BODY)
+        assert verify_identity(token, RING, audience="steering", now=NOW).issued_at == made
     else:
         assert refusal_of_identity(token) is why
         assert "clock" in why.value
@@ -309,7 +309,7 @@ def test_an_appliances_clock_may_be_half_a_minute_ahead_and_a_minute_behind(
 
 def test_the_longest_life_of_an_identity_is_accepted() -> None:
     token = identity(exp=int(NOW) + MAX_IDENTITY_LIFE_S)
-    assert verify_identity(token, RING, audience="steering", now=NOW, body=BODY) == "isp-a1"
+    assert verify_identity(token, RING, audience="steering", now=NOW).appliance == "isp-a1"
 
 
 def test_neither_kind_of_token_is_taken_for_the_other() -> None:

@@ -1,0 +1,88 @@
+"""What steering counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from steering.health import State
+from steering.request import Refused
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._answers = Counter(
+            "steering_answers",
+            "Questions of playback services, by the name of the problem or 'answered'",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "steering_decision_seconds",
+            "From a whole question to its answer",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+            registry=self._registry,
+        )
+        self._beats = Counter(
+            "steering_heartbeats",
+            "Heartbeats, by the name of the problem or 'taken'",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._appliances = Gauge(
+            "steering_appliances", "Appliances of the fleet file", ["state"], registry=self._registry
+        )
+        self._content_age = Gauge(
+            "steering_content_age_seconds",
+            "Since S3 was last read without an error; NaN: never",
+            registry=self._registry,
+        )
+        self._sessions = Gauge("steering_sessions", "Sessions that are remembered", registry=self._registry)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Counts how the question inside ends."""
+        with _counted(self._answers, "answered"):
+            yield
+
+    @contextmanager
+    def hearing(self) -> Iterator[None]:
+        """Counts how the heartbeat inside ends."""
+        with _counted(self._beats, "taken"):
+            yield
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        with self._seconds.time():
+            yield
+
+    def page(self, states: Iterable[State], content_age_s: float | None, sessions: int) -> tuple[bytes, str]:
+        """The exposition and its media type."""
+        counts = dict.fromkeys(State, 0)  # a state that nobody is in is 0, not absent
+        for state in states:
+            counts[state] += 1
+        for state, count in counts.items():
+            self._appliances.labels(state.value).set(count)
+        self._content_age.set(float("nan") if content_age_s is None else content_age_s)
+        self._sessions.set(sessions)
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+@contextmanager
+def _counted(counter: Counter, success: str) -> Iterator[None]:
+    try:
+        yield
+    except Refused as refused:
+        counter.labels(refused.problem.name.lower()).inc()
+        raise
+    counter.labels(success).inc()

@@ -1,0 +1,62 @@
+"""What is answered beside candidates: the fleet, an explanation, a player's steering manifest."""
+
+from __future__ import annotations
+
+import msgspec
+
+from contracts.heartbeat import PlanProgress
+
+
+class ApplianceReport(msgspec.Struct, frozen=True):
+    id: str
+    site: str
+    tier: str
+    url: str
+    state: str
+    heartbeat_age_s: float | None
+    tx_bps: int
+    throughput_bps: int
+    connections: int
+    plan: PlanProgress | None
+    software: str | None
+
+
+class FleetReport(msgspec.Struct, frozen=True):
+    """``content_error``: why S3 could not be read at the last try; what was read before stays in force."""
+
+    appliances: tuple[ApplianceReport, ...]
+    catalog: str | None
+    plan: str | None
+    content_age_s: float | None
+    content_error: str | None
+    refused_documents: dict[str, str]
+
+
+class ConsideredReport(msgspec.Struct, frozen=True):
+    appliance: str
+    site: str
+    tier: str
+    state: str
+    place: int | None
+    answered: bool
+    reason: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """``outcome``: ``answered``, or the name of the problem that /v1/steer would answer."""
+
+    client_ip: str
+    title: str
+    known_title: bool
+    outcome: str
+    detail: str | None
+    considered: tuple[ConsideredReport, ...]
+
+
+class SteeringManifest(msgspec.Struct, frozen=True):
+    """Of HLS and of DASH alike: draft-pantos-hls-rfc8216bis section 7.2, ETSI TS 103 998."""
+
+    ttl_s: int = msgspec.field(name="TTL")
+    reload_uri: str = msgspec.field(name="RELOAD-URI")
+    pathway_priority: tuple[str, ...] = msgspec.field(name="PATHWAY-PRIORITY")
+    version: int = msgspec.field(name="VERSION", default=1)

@@ -12,13 +12,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import imageio_ffmpeg
 
 from fill.config import Publish
 from fill.publish.choose import Encode
+from fill.publish.probe import INPUT_OPTIONS, Source
 
-_MP4 = "+empty_moov+default_base_moof+cmaf+global_sidx"
+# The moov waits for the first frames, because only then are the edit lists known that skip the encoder
+# delay (of B-frames, 80 ms at 25 Hz; of AAC, 21 ms). Without them picture and sound start apart.
+_MP4: Final = "+delay_moov+default_base_moof+cmaf+global_sidx"
 
 
 class EncodeFailed(Exception):
@@ -26,7 +30,7 @@ class EncodeFailed(Exception):
 
 
 def encode(
-    source: Path,
+    source: Source,
     encodes: Sequence[Encode],
     outputs: Sequence[Path],
     audio: Path | None,
@@ -62,17 +66,22 @@ def encode(
         if code != 0:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip().splitlines()
-            raise EncodeFailed(f"{source}: ffmpeg: {said[-1] if said else f'exit code {code}'}")
+            raise EncodeFailed(f"{source.path}: ffmpeg: {said[-1] if said else f'exit code {code}'}")
 
 
 def ffmpeg_arguments(
-    source: Path, encodes: Sequence[Encode], outputs: Sequence[Path], audio: Path | None, settings: Publish
+    source: Source, encodes: Sequence[Encode], outputs: Sequence[Path], audio: Path | None, settings: Publish
 ) -> list[str]:
     """The command line after the program's name."""
+    arguments = ["-v", "error", "-nostdin", "-y", "-progress", "pipe:1"]
+    for name, value in INPUT_OPTIONS.items():
+        arguments += [f"-{name}", value]
     # file: so that a name such as concat:x or -y is a name and not an instruction.
-    arguments = ["-v", "error", "-nostdin", "-y", "-progress", "pipe:1", "-i", f"file:{source}"]
+    arguments += ["-i", f"file:{source.path.absolute()}"]
     branches = "".join(f"[in{index}]" for index in range(len(encodes)))
-    graph = [f"[0:v:0]split={len(encodes)}{branches}"]
+    # V: the first video that is not cover art. From time 0: a picture that comes later than the sound is
+    # preceded by its first frame, for an MSE player waits where it finds nothing.
+    graph = [f"[0:V:0]fps=fps={source.frame_rate}:start_time=0,split={len(encodes)}{branches}"]
     graph += [
         f"[in{index}]scale={item.width}:{item.height},setsar=1,format=yuv420p[out{index}]"
         for index, item in enumerate(encodes)
@@ -83,7 +92,7 @@ def ffmpeg_arguments(
             *("-map", f"[out{index}]", "-c:v", "libx264", "-preset", settings.preset),
             *("-b:v", str(item.bitrate_bps), "-maxrate", str(item.bitrate_bps * 5 // 4)),
             *("-bufsize", str(item.bitrate_bps * 2)),
-            # By time and not by count: a variable frame rate has no count. -g only keeps others away.
+            # By time and not by count: 4 s are no whole number of frames at 29.97. -g keeps others away.
             *("-force_key_frames", f"expr:gte(t,n_forced*{settings.segment_s})"),
             *("-g", "100000", "-sc_threshold", "0"),
             *("-map_metadata", "-1", "-movflags", f"+frag_keyframe{_MP4}", "-f", "mp4", f"file:{path}"),

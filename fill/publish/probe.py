@@ -1,6 +1,6 @@
 """What a source file holds: picture size as displayed, frame rate, duration, sound.
 
-PyAV reads it in this process. Only the file itself is opened: a playlist cannot make us fetch.
+PyAV reads it in this process. Nothing but the file itself is opened, whatever it names.
 """
 
 from __future__ import annotations
@@ -13,8 +13,15 @@ from typing import Final
 import av
 import av.error
 
-LOCAL_ONLY: Final = "file,pipe"
-"""Protocols ffmpeg may use: a source that is a playlist must not reach into the network."""
+LOCAL_ONLY: Final = "file"
+"""Protocols ffmpeg may use for a source: it must not reach into the network, nor read our input."""
+
+FORMATS: Final = "mov,matroska,mpegts,mpeg,mxf,avi,flv,asf,ogg,gxf,nut,yuv4mpegpipe"
+"""Containers a source may be in. A playlist (HLS, DASH, concat) is none: it names other files of this
+machine, and `LOCAL_ONLY` would let ffmpeg put those into the film."""
+
+INPUT_OPTIONS: Final = {"protocol_whitelist": LOCAL_ONLY, "format_whitelist": FORMATS}
+"""Of every ffmpeg, in this process or another, that opens a source."""
 
 _STANDARD_RATES: Final = tuple(
     Fraction(*rate)
@@ -37,7 +44,7 @@ class Source:
     """As displayed: turned upright, pixels square."""
     height: int
     frame_rate: Fraction
-    """What the encodes shall have: constant, and near what the source has on average."""
+    """What the encodes have: constant, at most 60, and else enough for every frame of the source."""
     duration_s: float | None
     """None when the container does not say."""
     has_audio: bool
@@ -48,17 +55,18 @@ def probe(path: Path) -> Source:
     if not path.is_file():
         raise NotVideo(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        with av.open(f"file:{path.absolute()}", options={"protocol_whitelist": LOCAL_ONLY}) as container:
+        with av.open(f"file:{path.absolute()}", options=INPUT_OPTIONS) as container:
             return _describe(path, container)
+    except (av.error.InvalidDataError, av.error.ArgumentError):
+        raise NotVideo(
+            f"{path}: not a video; a file is wanted, such as MP4, MOV, Matroska or MPEG-TS"
+        ) from None
     except (av.error.FFmpegError, OSError) as error:
-        raise NotVideo(f"{path}: not a video that ffmpeg can read ({error.strerror})") from None
+        raise NotVideo(f"{path}: cannot be read as a video ({error.strerror})") from None
 
 
 def _describe(path: Path, container: av.container.InputContainer) -> Source:
-    # A text file is a picture to ffmpeg's terminal demuxer, and a photograph is a video of one frame.
     name = container.format.name
-    if name == "tty" or name.startswith("image2") or name.endswith("_pipe"):
-        raise NotVideo(f"{path}: not a video ({container.format.long_name or name})")
     videos = [
         stream
         for stream in container.streams.video
@@ -75,7 +83,7 @@ def _describe(path: Path, container: av.container.InputContainer) -> Source:
         path=path,
         width=width,
         height=height,
-        frame_rate=constant_rate(stream.average_rate or stream.guessed_rate),
+        frame_rate=constant_rate(stream.average_rate or stream.guessed_rate, stream.base_rate),
         duration_s=container.duration / av.time_base if container.duration else None,
         has_audio=any(item.codec_context is not None for item in container.streams.audio),
     )
@@ -87,17 +95,31 @@ def _displayed(width: int, height: int, pixel: Fraction | None, rotation: int) -
     return (height, width) if rotation % 180 else (width, height)
 
 
-def constant_rate(average: Fraction | None) -> Fraction:
+def constant_rate(average: Fraction | None, base: Fraction | None = None) -> Fraction:
     """The constant frame rate for a source with this average: a standard one where it is near one.
 
-    A variable rate has any average; one above 60 is halved until it is not.
+    Any other average is most often that of a variable rate. Its frames are rather shown twice than lost:
+    ``base`` (the rate on whose grid all its time stamps lie) where that is at most 60, else the standard
+    rate above the average. One above 60 is halved until it is not.
     """
     if not average or average <= 0:
         return Fraction(25)
-    rate = average
+    rate = _at_most(average)
+    if (nearest := _standard(rate)) is not None:
+        return nearest
+    if rate != average:
+        return rate.limit_denominator(1001)
+    if base and average <= base <= _MAX_RATE * (1 + _SNAP):
+        return _standard(base) or max(Fraction(_MIN_RATE), base.limit_denominator(1001))
+    return min(standard for standard in _STANDARD_RATES if standard >= rate)
+
+
+def _at_most(rate: Fraction) -> Fraction:
     while rate > _MAX_RATE * (1 + _SNAP):
         rate /= 2
+    return rate
+
+
+def _standard(rate: Fraction) -> Fraction | None:
     nearest = min(_STANDARD_RATES, key=lambda standard: abs(standard - rate))
-    if abs(nearest - rate) <= nearest * _SNAP:
-        return nearest
-    return max(Fraction(_MIN_RATE), rate.limit_denominator(1001))
+    return nearest if abs(nearest - rate) <= nearest * _SNAP else None

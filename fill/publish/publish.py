@@ -43,7 +43,7 @@ def publish(config: Config, path: Path, title: str, *, version: str, now: float)
     client = open_client(config.origin)
     with tempfile.TemporaryDirectory(prefix="fill-publish-") as folder:
         root = Path(folder)
-        tracks = make_tracks(path, source, encodes, config.publish, root)
+        tracks = make_tracks(source, encodes, config.publish, root)
         finished = finish(tracks, encodes, config.publish, root)
         described = [(item, describe(title, item, int(now))) for item in finished]
         with meter("uploading", sum(entry.size for _, entry in described)) as bar:
@@ -61,9 +61,7 @@ def publish(config: Config, path: Path, title: str, *, version: str, now: float)
     return Published(version, entry, len(index.titles))
 
 
-def make_tracks(
-    path: Path, source: Source, encodes: tuple[Encode, ...], settings: Publish, root: Path
-) -> list[Track]:
+def make_tracks(source: Source, encodes: tuple[Encode, ...], settings: Publish, root: Path) -> list[Track]:
     """Encodes and checks every track below ``root``: the videos, then the sound where there is any."""
     outputs = [root / item.name / "video.mp4" for item in encodes]
     audio = root / "audio" / "audio.mp4" if source.has_audio else None
@@ -71,7 +69,7 @@ def make_tracks(
         output.parent.mkdir()
     length_s = source.duration_s or 0.0
     with meter("encoding", length_s) as bar:
-        encode(path, encodes, outputs, audio, settings, bar.at)
+        encode(source, encodes, outputs, audio, settings, bar.at)
     for output in [*outputs, *([audio] if audio else [])]:
         delimit_segments(output)
     for output in outputs:

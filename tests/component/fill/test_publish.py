@@ -45,7 +45,12 @@ class _Ranges(SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    def __init__(self, *arguments: Any, asked: list[str], directory: str) -> None:
+        self.asked = asked
+        super().__init__(*arguments, directory=directory)
+
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         data = Path(self.translate_path(self.path)).read_bytes()
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
@@ -65,15 +70,18 @@ class _Ranges(SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The URL under which ``folder`` is served over HTTP."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=str(folder))) as server:
+def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """The URL under which ``folder`` is served over HTTP; ``asked`` gets the path of each request."""
+    handler = partial(_Ranges, asked=[] if asked is None else asked, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _download(setup: Setup, title: str) -> Path:
@@ -125,7 +133,7 @@ def test_what_is_published_plays_and_is_described_byte_by_byte(setup: Setup, sou
         assert head["ContentType"] == item.media_type
 
 
-@pytest.mark.parametrize("player", [FFMPEG, "/usr/bin/ffmpeg"])
+@pytest.mark.parametrize("player", [FFMPEG, "/usr/bin/ffmpeg"], ids=["bundled", "debian"])
 def test_ffmpeg_plays_every_frame_over_http_without_any_option(
     setup: Setup, source: Path, player: str
 ) -> None:

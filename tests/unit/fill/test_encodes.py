@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +15,7 @@ from fill.config import Publish
 from fill.publish.choose import choose_encodes
 from fill.publish.encode import ffmpeg_arguments
 from fill.publish.ladder import DEFAULT
+from fill.publish.probe import Source, constant_rate
 from fill.version import version_name
 
 
@@ -32,11 +35,49 @@ def test_a_720p_source_gets_the_whole_ladder() -> None:
     assert found == [("360p", 640, 360), ("480p", 854, 480), ("720p", 1280, 720)]
 
 
+def _arguments(name: str) -> list[str]:
+    source = Source(Path(name), 640, 360, Fraction(30000, 1001), 9.0, has_audio=False)
+    return ffmpeg_arguments(source, choose_encodes(640, 360, DEFAULT), [Path("-y")], None, Publish())
+
+
 def test_a_source_name_is_never_read_as_an_option_or_a_protocol() -> None:
-    encodes = choose_encodes(640, 360, DEFAULT)
-    found = ffmpeg_arguments(Path("concat:a|b"), encodes, [Path("-y")], None, Publish())
-    assert "file:concat:a|b" in found
+    found = _arguments("concat:a|b")
+    assert found[found.index("-i") + 1].startswith("file:/")
     assert found[-1] == "file:-y"
+
+
+def test_what_a_source_may_open_is_said_before_it_is_opened() -> None:
+    found = _arguments("x.mp4")
+    for option in ("-protocol_whitelist", "-format_whitelist"):
+        assert found.index(option) < found.index("-i")
+
+
+@pytest.mark.parametrize(
+    ("average", "base", "expected"),
+    [
+        (Fraction(25), Fraction(25), Fraction(25)),
+        (Fraction(2997, 100), Fraction(30), Fraction(30000, 1001)),
+        # Interlaced: the grid is that of the fields, and a frame is two of them.
+        (Fraction(25), Fraction(50), Fraction(25)),
+        (Fraction(12), Fraction(12), Fraction(12)),
+        # Variable: a telephone's, a screen recording's, one with a third of its frames missing.
+        (Fraction(297, 10), Fraction(30), Fraction(30)),
+        (Fraction(1234, 100), Fraction(1000), Fraction(24000, 1001)),
+        (Fraction(100, 3), Fraction(50), Fraction(50)),
+        (Fraction(120), Fraction(120), Fraction(60)),
+        (Fraction(240000, 1001), None, Fraction(60000, 1001)),
+        (None, None, Fraction(25)),
+    ],
+)
+def test_frames_are_rather_shown_twice_than_lost(
+    average: Fraction | None, base: Fraction | None, expected: Fraction
+) -> None:
+    assert constant_rate(average, base) == expected
+
+
+@given(st.fractions(min_value=Fraction(1, 1000), max_value=100_000), st.fractions(0, 100_000) | st.none())
+def test_every_frame_rate_has_a_constant_one_up_to_60(average: Fraction, base: Fraction | None) -> None:
+    assert 1 <= constant_rate(average, base) <= Fraction(6024, 100)
 
 
 @given(st.integers(0, 4_000_000_000), st.binary(min_size=3, max_size=3))

@@ -153,10 +153,10 @@ def test_a_source_that_names_others_makes_nobody_open_them(tmp_path: Path, kind:
         if kind == "list":
             hostile = served_folder / "film.m3u8"
         hostile.write_text(content[kind])
-        with pytest.raises(NotVideo, match=r"film: not a video"):
+        with pytest.raises(NotVideo, match=r"film\.m3u8: not a video"):
             probe(hostile)
         source = Source(hostile, 320, 180, Fraction(25), 5.0, has_audio=False)
         encodes = choose_encodes(320, 180, SETTINGS.ladder)
-        with pytest.raises(EncodeFailed, match=r"film"):
+        with pytest.raises(EncodeFailed, match=r"film\.m3u8"):
             encode(source, encodes, [tmp_path / "video.mp4"], None, SETTINGS, lambda _: None)
     assert asked == []

@@ -47,6 +47,15 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    certificate_file: Annotated[str, Meta(description="PEM: the certificate, then its chain")]
+    key_file: Annotated[str, Meta(description="PEM: the certificate's private key")]
+    listen: str = "0.0.0.0:8443"
+    minimum: Literal["1.2", "1.3"] = "1.3"
+    """1.2 only where players are too old for 1.3: it costs a round trip and kTLS."""
+    handshake_timeout_s: Seconds = 10
+
+
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Name
     url: HttpUrl
@@ -92,6 +101,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disks: Annotated[tuple[Disk, ...], Meta(min_length=1, max_length=128)]
     origin: S3Config
     listen: str = "0.0.0.0:8080"
+    tls: Tls | None = None
+    """Players over TLS; without it there is the plain port alone."""
     admin: str = "127.0.0.1:9080"
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     """Edge workers; 0 is one per core."""
@@ -108,7 +119,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __post_init__(self) -> None:
-        for address in (self.listen, self.admin):
+        for address in (self.listen, self.admin, *([self.tls.listen] if self.tls else [])):
             split_address(address)
         if self.auth.required and self.auth.keys_file is None:
             raise ValueError(
@@ -144,6 +155,7 @@ __all__ = [
     "Parent",
     "Pull",
     "Steering",
+    "Tls",
     "load_config",
     "split_address",
 ]

@@ -20,23 +20,24 @@ from oca.config import Config
 
 
 def main() -> int:
-    role, number, parent, listening, ready = sys.argv[1], *map(int, sys.argv[2:6])
+    role = sys.argv[1]
+    number, parent, ready, *listening = map(int, sys.argv[2:])
     die_with_parent(parent)
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
     setup(f"oca-{role}" + (str(number) if role == "edge" else ""), config.log_level)
-    sock = socket.socket(fileno=listening)
-    os.set_inheritable(listening, False)
-    os.set_inheritable(ready, False)
+    sockets = [socket.socket(fileno=fd) for fd in listening]
+    for fd in (ready, *listening):
+        os.set_inheritable(fd, False)
     try:
         # Imported here: an edge worker never loads botocore, the storekeeper no HTTP parser.
         if role == "edge":
             from oca.edge import listener
 
-            uvloop.run(listener.run(number, config, sock, ready))
+            uvloop.run(listener.run(number, config, sockets, ready))
         else:
             from oca.store import storekeeper
 
-            uvloop.run(storekeeper.run(config, sock, ready))
+            uvloop.run(storekeeper.run(config, sockets[0], ready))
     except ConfigError as error:
         print(f"oca: {error}", file=sys.stderr)
         return 2

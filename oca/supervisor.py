@@ -25,11 +25,11 @@ import msgspec
 from daemon.cli import CommandError, Exit
 from daemon.lifecycle import notify, watchdog_interval_s
 from daemon.log import event
-from oca.config import Config, split_address
+from oca.config import Config
+from oca.sockets import Sockets
 
 log = logging.getLogger("oca")
 
-_BACKLOG: Final = 4096
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 5.0
 _STEADY_S: Final = 10.0
@@ -39,11 +39,11 @@ _STOP_S: Final = 15.0
 
 @dataclass
 class Child:
-    """One child's place: its role, its socket, and the process that fills the place now."""
+    """One child's place: its role, its listening sockets, and the process that fills the place now."""
 
     role: str
     number: int
-    sock: socket.socket
+    socks: tuple[socket.socket, ...]
     process: subprocess.Popen[bytes] | None = None
     ready: bool = False
     pipe: int = -1
@@ -68,12 +68,13 @@ class Supervisor:
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; 0 then. Raises `CommandError` when it cannot start."""
         Path(self._config.run_dir).mkdir(parents=True, exist_ok=True)
-        admin = listen(self._config.admin, "admin", shared=False)
-        self._children.append(Child("store", 0, admin))
-        for number in range(self._config.worker_count):
-            # The first is opened alone, to find out whether another program has the port.
-            sock = listen(self._config.listen, "listen", shared=True, probe=number == 0)
-            self._children.append(Child("edge", number, sock))
+        config = self._config
+        ports = [("listen", config.listen)] + ([("tls.listen", config.tls.listen)] if config.tls else [])
+        sockets = Sockets()
+        self._children.append(Child("store", 0, (sockets.listen("admin", config.admin, 1)[0],)))
+        opened = [sockets.listen(key, address, config.worker_count) for key, address in ports]
+        for number in range(config.worker_count):
+            self._children.append(Child("edge", number, tuple(socks[number] for socks in opened)))
         reader = self._watch_signals()
         event(log, "starting", listen=self._config.listen, workers=self._config.worker_count)
         for child in self._children:
@@ -113,11 +114,12 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         ours, theirs = os.pipe()
-        arguments = [child.role, child.number, os.getpid(), child.sock.fileno(), theirs]
+        listening = [sock.fileno() for sock in child.socks]
+        arguments = [child.role, child.number, os.getpid(), theirs, *listening]
         child.process = subprocess.Popen(
             [sys.executable, "-m", "oca.process", *map(str, arguments)],
             stdin=subprocess.PIPE,
-            pass_fds=(child.sock.fileno(), theirs),
+            pass_fds=(theirs, *listening),
             # Ctrl-C on a terminal reaches the whole group: let it stop us, and us stop them in order.
             start_new_session=True,
         )
@@ -174,7 +176,8 @@ class Supervisor:
         notify("STOPPING=1")
         event(log, "stopping")
         for child in self._children:
-            child.sock.close()
+            for sock in child.socks:
+                sock.close()
         for role in ("edge", "store"):
             processes = [
                 child.process for child in self._children if child.role == role and child.process is not None
@@ -188,27 +191,3 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-
-
-def listen(address: str, key: str, *, shared: bool, probe: bool = False) -> socket.socket:
-    """A listening socket on ``address``; raises `CommandError` with one line when it cannot be had.
-
-    With ``shared`` several sockets take turns on the port (SO_REUSEPORT). That flag would also let
-    us share it with a stranger, so ``probe`` first opens the port without it.
-    """
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        if probe:
-            with socket.socket(family, socket.SOCK_STREAM) as trial:
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                trial.bind((host, port))
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        raise CommandError(f"{key}: {address}: {error.strerror}") from None
-    return sock

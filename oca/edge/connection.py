@@ -15,7 +15,6 @@ Every state but SENDING with a taking client has a deadline; `Connection.expire`
 from __future__ import annotations
 
 import enum
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +27,7 @@ from oca.edge.delivery import Delivery, DiskFault, Progress
 from oca.edge.files import OpenFile
 from oca.edge.repeat import cut
 from oca.edge.request import BadRequest, Request, RequestReader
-from oca.edge.wire import PlainWire
+from oca.edge.wire import Wire
 from oca.ipc import Outcome
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ _DONE: Final = Progress.DONE
 
 
 class Connection:
-    def __init__(self, worker: Worker, sock: socket.socket) -> None:
+    def __init__(self, worker: Worker, wire: Wire) -> None:
         self.worker = worker
         self.state = _IDLE
         self.deadline = worker.now + worker.limits.idle_timeout_s
@@ -81,8 +80,9 @@ class Connection:
         self._request = Request()
         self._missed = False
         self._last = False  # no further request is read: the answers to those that came are the last
-        self._wire = PlainWire(worker.loop, sock, self)
-        self._delivery = Delivery(self._wire)
+        self._wire = wire
+        self._delivery = Delivery(wire)
+        wire.open(self)
 
     @property
     def idle(self) -> bool:

@@ -14,7 +14,7 @@ from oca.edge.answer import Part
 from oca.edge.cold import WINDOW_BYTES
 from oca.edge.files import OpenFile
 from oca.edge.ranges import Span
-from oca.edge.wire import PlainWire
+from oca.edge.wire import Wire
 
 _SENDS_A_TURN: Final = 8
 """A fast client of a large file gives way to the others after this many."""
@@ -53,7 +53,7 @@ class Delivery:
         "_parts", "_pending", "_warm_until", "_wire", "body_bytes", "file", "moved", "started", "status",
     )  # fmt: skip
 
-    def __init__(self, wire: PlainWire) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._pending: bytes | memoryview = b""
         self._parts: deque[Part] = deque()

@@ -10,10 +10,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from contracts.token import KeyRing
 from daemon.config import ConfigError
@@ -21,11 +21,13 @@ from daemon.log import event
 from oca import ipc
 from oca.config import Config
 from oca.counters import Counters
+from oca.edge import tls
 from oca.edge.authorise import Authoriser
 from oca.edge.connection import Connection
 from oca.edge.files import Files, OpenFile
 from oca.edge.repeat import Repeats
 from oca.edge.storelink import StoreLink
+from oca.edge.wire import PlainWire, Wire
 
 log = logging.getLogger("oca.edge")
 
@@ -40,7 +42,7 @@ _OVERLOAD: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 class Worker:
     """What the connections of one process share. ``now`` is monotonic, ``clock`` is the time of day."""
 
-    def __init__(self, number: int, config: Config, listening: socket.socket) -> None:
+    def __init__(self, number: int, config: Config, listening: Sequence[socket.socket]) -> None:
         self.number = number
         self.limits = config.limits
         self.wait_timeout_s = config.pull.wait_timeout_s
@@ -59,6 +61,7 @@ class Worker:
             required=config.auth.required,
         )
         self._listening = listening
+        self._tls = tls.Acceptor(config.tls) if config.tls is not None else None
         self._share = max(1, config.limits.connections // config.worker_count)
         self._connections: set[Connection] = set()
         self._touched: dict[str, list[int]] = {}
@@ -71,9 +74,11 @@ class Worker:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, stop.set)
+        self.loop.set_exception_handler(_unexpected)
         link = asyncio.create_task(self.store.run())
-        self._listening.setblocking(False)
-        self.loop.add_reader(self._listening.fileno(), self._accept)
+        for sock in self._listening:
+            sock.setblocking(False)
+            self._listen(sock)
         os.write(ready, b"r")
         while not stop.is_set():
             try:
@@ -81,7 +86,8 @@ class Worker:
             except TimeoutError:
                 self._tick()
                 self._report()
-        self.loop.remove_reader(self._listening.fileno())
+        for sock in self._listening:
+            self.loop.remove_reader(sock.fileno())
         self._drain(True)
         until = time.monotonic() + _STOP_S
         while self._connections and time.monotonic() < until:
@@ -92,17 +98,22 @@ class Worker:
         self._report()
         link.cancel()
 
-    def _accept(self) -> None:
+    def _listen(self, listening: socket.socket) -> None:
+        # The second one, where there is one, speaks TLS.
+        acceptor = self._tls if listening is not self._listening[0] else None
+        self.loop.add_reader(listening.fileno(), self._accept, listening, acceptor)
+
+    def _accept(self, listening: socket.socket, acceptor: tls.Acceptor | None) -> None:
         for _ in range(_ACCEPTS_A_TURN):
             try:
-                sock, _peer = self._listening.accept()
+                sock, _peer = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in _OVERLOAD:
                     event(log, "cannot accept", logging.ERROR, why=error.strerror)
-                    self.loop.remove_reader(self._listening.fileno())
-                    self.loop.call_later(0.1, self._accept_again)
+                    self.loop.remove_reader(listening.fileno())
+                    self.loop.call_later(0.1, self._listen, listening)
                     return
                 continue  # the client was gone before we came (ECONNABORTED and its kin)
             if len(self._connections) >= self._share:
@@ -112,10 +123,11 @@ class Worker:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.counters.accepted += 1
-            self._connections.add(Connection(self, sock))
-
-    def _accept_again(self) -> None:
-        self.loop.add_reader(self._listening.fileno(), self._accept)
+            if acceptor is None:
+                wire: Wire = PlainWire(self.loop, sock)
+            else:
+                wire = acceptor.accept(self.loop, sock)
+            self._connections.add(Connection(self, wire))
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -192,6 +204,16 @@ class Worker:
         self.store.send(ipc.Fault(key, disk, number))
 
 
+def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody caught: logged once, and the worker serves on."""
+    fault = context.get("exception")
+    if isinstance(fault, OSError) or ("transport" in context and not isinstance(fault, Exception)):
+        # A client's broken handshake or connection. aiofastnet may give an error that cannot be printed.
+        event(log, "connection failed", logging.DEBUG, why=context.get("message"))
+        return
+    log.error("unexpected: %s", context.get("message"), exc_info=fault)
+
+
 def _keys(path: str | None) -> KeyRing:
     """The public keys in a JWK Set; raises `ConfigError`."""
     if path is None:
@@ -204,5 +226,5 @@ def _keys(path: str | None) -> KeyRing:
         raise ConfigError(f"{path}: {error}") from None
 
 
-async def run(number: int, config: Config, listening: socket.socket, ready: int) -> None:
+async def run(number: int, config: Config, listening: Sequence[socket.socket], ready: int) -> None:
     await Worker(number, config, listening).run(ready)

@@ -1,4 +1,4 @@
-"""The bytes of one client, in and out: a plain TCP socket on the event loop, driven by hand.
+"""The bytes of one client, in and out. Here over a plain TCP socket on the event loop, driven by hand.
 
 `os.sendfile` from our own socket is what makes a worker level with nginx: an asyncio transport would
 read each file into Python and write it out again.
@@ -24,18 +24,52 @@ class Receiver(Protocol):
     def writable(self) -> None: ...
 
 
-class PlainWire:
-    """``send`` and ``sendfile`` send what there is room for; BlockingIOError when there is none."""
+class Wire(Protocol):
+    """What a connection asks of its wire."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, receiver: Receiver) -> None:
+    def open(self, receiver: Receiver) -> None:
+        """Begins to read; what comes goes to ``receiver``."""
+        ...
+
+    def send(self, data: bytes | memoryview, flags: int, /) -> int:
+        """Sends what there is room for, as socket.send does; BlockingIOError when there is none."""
+        ...
+
+    def sendfile(self, fd: int, start: int, count: int) -> int:
+        """The same from a file; 0 at its end. OSError of the file and of the client are told apart by errno."""
+        ...
+
+    def read(self) -> None: ...
+
+    def pause(self) -> None:
+        """Nothing is read until `read`; the client's own sending then comes to a halt."""
+        ...
+
+    def watch_room(self) -> None:
+        """Has ``receiver.writable`` called whenever there is room, until `ignore_room`."""
+        ...
+
+    def ignore_room(self) -> None: ...
+
+    def finish(self) -> None:
+        """Says that nothing more comes; raises OSError when the client is gone already."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PlainWire:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._loop = loop
         self._sock = sock
         self._fd = sock.fileno()
         self._recv = sock.recv
-        self._receiver = receiver
         self._reading = False
         self._writing = False
         self.send = sock.send
+
+    def open(self, receiver: Receiver) -> None:
+        self._receiver = receiver
         self.read()
 
     def read(self) -> None:
@@ -44,7 +78,6 @@ class PlainWire:
             self._loop.add_reader(self._fd, self._readable)
 
     def pause(self) -> None:
-        """Nothing is read until `read`; the client's own sending then comes to a halt."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
@@ -53,7 +86,6 @@ class PlainWire:
         return os.sendfile(self._fd, fd, start, count)
 
     def watch_room(self) -> None:
-        """Has ``receiver.writable`` called whenever there is room, until `ignore_room`."""
         if not self._writing:
             self._writing = True
             self._loop.add_writer(self._fd, self._receiver.writable)
@@ -64,7 +96,6 @@ class PlainWire:
             self._loop.remove_writer(self._fd)
 
     def finish(self) -> None:
-        """Says that nothing more comes; raises OSError when the client is gone already."""
         self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:

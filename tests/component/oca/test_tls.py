@@ -1,0 +1,177 @@
+"""The data port over TLS, with OpenSSL's client: the same answers, and nothing but TLS 1.3."""
+
+from __future__ import annotations
+
+import random
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from tests import certificates
+from tests.appliance import Appliance, free_port, running
+from tests.component.oca.test_serving import Answer
+
+KEY = "tt0010/720p/video.mp4"
+SIZE = 5 * (1 << 20) + 321
+
+
+@dataclass
+class Secure:
+    appliance: Appliance
+    port: int
+    certificate: Path
+    data: bytes
+
+    @contextmanager
+    def connect(self, **options: object) -> Iterator[tuple[ssl.SSLSocket, BinaryIO]]:
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        for name, value in options.items():
+            setattr(context, name, value)
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+            sock.makefile("rb") as file,
+        ):
+            yield sock, file
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    root = tmp_path_factory.mktemp("tls")
+    certificate, key = certificates.make(root)
+    port = free_port()
+    tls = {"certificate_file": str(certificate), "key_file": str(key), "listen": f"127.0.0.1:{port}"}
+    data = random.Random(10).randbytes(SIZE)
+    with running(root, tls=tls) as appliance:
+        appliance.put(KEY, data)
+        yield Secure(appliance, port, certificate, data)
+
+
+def request(fields: str = "") -> bytes:
+    return f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode()
+
+
+def test_the_whole_object_again_and_again_on_one_connection(secure: Secure) -> None:
+    with secure.connect() as (sock, file):
+        assert sock.version() == "TLSv1.3"
+        for _ in range(4):
+            sock.sendall(request())
+            answer = Answer(file)
+            assert (answer.status, answer.body) == (200, secure.data)
+
+
+@pytest.mark.parametrize("span", [(0, 0), (0, 65535), (1 << 20, (3 << 20) + 17), (SIZE - 1, SIZE - 1)])
+def test_ranges(secure: Secure, span: tuple[int, int]) -> None:
+    with secure.connect() as (sock, file):
+        for _ in range(3):
+            sock.sendall(request(f"Range: bytes={span[0]}-{span[1]}\r\n"))
+            answer = Answer(file)
+            assert (answer.status, answer.body) == (206, secure.data[span[0] : span[1] + 1])
+
+
+def test_pipelined_requests_are_answered_in_order(secure: Secure) -> None:
+    with secure.connect() as (sock, file):
+        sock.sendall(b"".join(request(f"Range: bytes={at}-{at + 9}\r\n") for at in range(0, 100, 10)))
+        for at in range(0, 100, 10):
+            assert Answer(file).body == secure.data[at : at + 10]
+
+
+def test_a_slow_client_gets_all_of_it(secure: Secure) -> None:
+    with secure.connect() as (sock, _):
+        sock.sendall(request("Connection: close\r\n"))
+        got = bytearray()
+        # Small reads: the server has to wait for room again and again.
+        while data := sock.recv(20_000):
+            got += data
+        assert got.endswith(secure.data)
+
+
+def test_the_end_of_the_connection_is_announced(secure: Secure) -> None:
+    """Without close_notify a client could not tell an end from a cut."""
+    with secure.connect() as (sock, file):
+        sock.suppress_ragged_eofs = False
+        sock.sendall(request("Range: bytes=0-9\r\nConnection: close\r\n"))
+        assert Answer(file).headers["connection"] == "close"
+        assert file.read() == b""
+
+
+def test_older_versions_are_refused(secure: Secure) -> None:
+    with (
+        pytest.raises(ssl.SSLError),
+        secure.connect(maximum_version=ssl.TLSVersion.TLSv1_2),
+    ):
+        pass
+
+
+def test_clients_that_vanish_or_speak_something_else_harm_nobody(secure: Secure) -> None:
+    for said in (b"", b"\x16\x03", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", bytes(1000)):
+        for linger in (False, True):
+            sock = socket.create_connection(("127.0.0.1", secure.port), timeout=10)
+            sock.sendall(said)
+            if linger:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.close()
+    with secure.connect() as (sock, file):
+        sock.sendall(request("Range: bytes=5-9\r\n"))
+        assert Answer(file).body == secure.data[5:10]
+    log = (secure.appliance.root / "log").read_text()
+    assert "Traceback" not in log
+    assert '"level": "error"' not in log
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(secure: Secure) -> None:
+    for _ in range(10):
+        with secure.connect() as (sock, _):
+            sock.sendall(request())
+            sock.recv(1000)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    with secure.connect() as (sock, file):
+        sock.sendall(request())
+        assert Answer(file).body == secure.data
+    assert "Traceback" not in (secure.appliance.root / "log").read_text()
+
+
+def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    import yaml
+
+    certificate, _ = certificates.make(tmp_path, "one")
+    _, key = certificates.make(tmp_path, "two")
+    (tmp_path / "disk").mkdir()
+    config = {
+        "appliance": "test-1",
+        "listen": f"127.0.0.1:{free_port()}",
+        "admin": f"127.0.0.1:{free_port()}",
+        "workers": 1,
+        "state_dir": str(tmp_path / "state"),
+        "run_dir": str(tmp_path / "run"),
+        "disks": [{"path": str(tmp_path / "disk"), "capacity_bytes": 10_000_000}],
+        "origin": {"bucket": "nowhere", "endpoint_url": "http://127.0.0.1:9"},
+        "auth": {"required": False},
+        "tls": {
+            "certificate_file": str(certificate),
+            "key_file": str(key),
+            "listen": f"127.0.0.1:{free_port()}",
+        },
+    }
+    file = tmp_path / "oca.yaml"
+    file.write_text(yaml.safe_dump(config))
+    for command in ("init", "serve"):
+        done = subprocess.run(
+            [sys.executable, "-m", "oca", command, "--config", str(file)],
+            capture_output=True,
+            timeout=30,
+            text=True,
+        )
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert "two.key" in said[0]
+    assert "mismatch" in said[0].lower()

@@ -38,7 +38,9 @@ MACHINES = re.compile("|".join("(?<![\\w.])/" + name for name in ("work/", "home
 
 @cache
 def tracked() -> tuple[str, ...]:
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True)
+    # In a container the checkout may belong to another user, and git would say no more than that.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     if done.returncode != 0:
         if os.environ.get("CI"):
             pytest.fail(f"git ls-files: {done.stderr}")

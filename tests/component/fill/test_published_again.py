@@ -18,9 +18,10 @@ def _held(storekeeper: StorekeeperThread, key: str, size: int) -> bytes:
     return complete_path(storekeeper.disk, key).read_bytes()[:size]
 
 
-@pytest.mark.parametrize("size", [3 * MIB, 2 * MIB + 1])
-@pytest.mark.parametrize("filled_before", [False, True])
-@pytest.mark.parametrize("later_s", [0, 5])
+@pytest.mark.parametrize(
+    ("size", "filled_before", "later_s"),
+    [(3 * MIB, False, 5), (2 * MIB + 1, False, 0), (3 * MIB, True, 0), (2 * MIB + 1, True, 5)],
+)
 def test_a_title_that_was_published_again_since_the_plan_is_taken_as_it_is_now(
     setup: Setup, storekeeper: StorekeeperThread, size: int, filled_before: bool, later_s: int
 ) -> None:

@@ -20,6 +20,10 @@ def _held(storekeeper: StorekeeperThread, key: str, size: int) -> bytes:
     return complete_path(storekeeper.disk, key).read_bytes()[:size]
 
 
+def _events(log: str) -> list[str]:
+    return [json.loads(line)["event"] for line in log.splitlines()]
+
+
 def test_a_run_puts_on_the_disk_what_was_published_and_the_next_fetches_nothing(
     setup: Setup, storekeeper: StorekeeperThread
 ) -> None:
@@ -29,7 +33,10 @@ def test_a_run_puts_on_the_disk_what_was_published_and_the_next_fetches_nothing(
     first = fill("run", "--json", "--config", config)
     assert first.returncode == 0, first.stderr
     assert _held(storekeeper, "tt1/video.mp4", len(data)) == data
-    again = json.loads(fill("run", "--json", "--config", config).stdout)
+    assert _events(first.stderr) == ["fill started", *["object done"] * 3, "fill ended"]
+    second = fill("run", "--json", "--config", config)
+    assert _events(second.stderr) == ["fill started", "fill ended"]
+    again = json.loads(second.stdout)
     assert (again["fetched_bytes"], again["held"], again["committed"]) == (0, 3, 0)
     status = json.loads(fill("status", "--json", "--config", config).stdout)
     assert status["holdings"]["held_objects"] == status["holdings"]["planned_objects"] == 3

@@ -9,11 +9,16 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from oca.config import Config
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 UNITS = sorted(
-    path for path in (CHECKOUT / "systemd").iterdir() if path.suffix in {".service", ".timer", ".target"}
+    path
+    for path in (CHECKOUT / "systemd").iterdir()
+    if path.suffix in {".service", ".timer", ".target", ".socket"}
 )
 SERVICES = [path for path in UNITS if path.suffix == ".service"]
 PROGRAMS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -95,6 +100,17 @@ def test_the_window_that_opens_is_closed_by_the_clock() -> None:
     closes = _read(CHECKOUT / "systemd/fill-closed.timer")["Timer"]
     assert closes["Unit"] == "fill-closed.target"
     assert _read(CHECKOUT / "systemd/fill-closed.target")["Unit"]["Conflicts"] == "fill.service"
+
+
+def test_the_socket_is_the_port_that_the_appliance_listens_on() -> None:
+    """By default; an address that differs would be opened twice, and the start fails."""
+    assert _read(CHECKOUT / "systemd/oca.socket")["Socket"]["ListenStream"] == _default_listen()
+
+
+def _default_listen() -> str:
+    default = next(field.default for field in msgspec.structs.fields(Config) if field.name == "listen")
+    assert isinstance(default, str)
+    return default
 
 
 def _read(unit: Path) -> configparser.ConfigParser:

@@ -162,14 +162,19 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def _ask(arguments: argparse.Namespace, path: str, query: dict[str, str], kind: type[T]) -> tuple[Any, T]:
     """What the running service answers: as it came, and as ``kind``. Raises `CommandError`."""
-    base = (arguments.url or load_config(arguments.config).public_url).rstrip("/")
+    base = arguments.url.removesuffix("/") if arguments.url else load_config(arguments.config).public_url
     key = arguments.key or ""
     if not re.fullmatch(r"[!-~]+", key):
         what = "no API key" if not key else "the API key holds a character that none has"
         raise CommandError(f"{what}: --key or the environment variable STEERING_KEY", Exit.USAGE)
-    parts = urllib.parse.urlsplit(base)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise CommandError(f"--url {base}: http://HOST:PORT or https://HOST:PORT is expected", Exit.USAGE)
+    try:
+        parts = urllib.parse.urlsplit(base)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            raise ValueError(base)
+    except ValueError:
+        raise CommandError(
+            f"--url {base}: http://HOST:PORT or https://HOST:PORT is expected", Exit.USAGE
+        ) from None
     kind_of = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     # Neither through a proxy nor along a redirect: the key is for the named server alone.
     with contextlib.closing(kind_of(parts.netloc, timeout=_TIMEOUT_S)) as connection:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.edge.client import Result, Target, Task, answer_bytes
-from bench.edge.content import WORKLOADS, Workload, body, keys, spans
+from bench.edge.content import WORKLOADS, Wire, Workload, body, keys, spans
 from bench.edge.servers import CLIENT_CORE, Server, appliance, nginx
 
 
@@ -66,13 +66,19 @@ def prepared(server: Server, workload: Workload) -> tuple[Target, ...]:
     targets = []
     for key, start, end in spans(workload):
         asked = request(server.links[key], start, end, workload)
-        targets.append(Target(asked, answer_bytes(server.port, asked, bodies[key][start:end])))
+        targets.append(
+            Target(
+                asked, answer_bytes(port_for(server, workload), workload.wire, asked, bodies[key][start:end])
+            )
+        )
     return tuple(targets)
 
 
 def measure(server: Server, workload: Workload, targets: tuple[Target, ...], seconds: float) -> Result:
     """One round against one server; raises `subprocess.CalledProcessError` on a wrong answer."""
-    task = Task(server.port, server.pids, targets, workload.connections, 0.5, seconds)
+    task = Task(
+        port_for(server, workload), workload.wire, server.pids, targets, workload.connections, 0.5, seconds
+    )
     done = subprocess.run(
         ["taskset", "-c", str(CLIENT_CORE), sys.executable, "-m", "bench.edge.client"],
         input=msgspec.json.encode(task),
@@ -80,6 +86,10 @@ def measure(server: Server, workload: Workload, targets: tuple[Target, ...], sec
         check=True,
     )
     return msgspec.json.decode(done.stdout, type=Result)
+
+
+def port_for(server: Server, workload: Workload) -> int:
+    return server.port if workload.wire is Wire.PLAIN else server.tls_port
 
 
 def request(target: str, start: int, end: int, workload: Workload) -> bytes:

@@ -7,16 +7,25 @@ is measured; an answer that is shorter than before ends the run, a longer one st
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
+import ssl
 import sys
 import time
 from typing import Final
 
 import msgspec
 
+from bench.edge.content import Wire
+
 _DROP_BYTES: Final = 4 << 20
 _TICKS: Final = 100  # USER_HZ, proc(5)
+
+_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_context.check_hostname = False
+_context.verify_mode = ssl.CERT_NONE
+_context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -28,6 +37,7 @@ class Target(msgspec.Struct, frozen=True):
 
 class Task(msgspec.Struct, frozen=True):
     port: int
+    wire: Wire
     pids: tuple[int, ...]
     targets: tuple[Target, ...]
     connections: int
@@ -51,14 +61,33 @@ class WrongAnswer(Exception):
 class _Player:
     """One connection that asks for the next thing as soon as it has the last."""
 
-    __slots__ = ("asked_at", "at", "left", "sock")
+    __slots__ = ("_tls", "asked_at", "at", "left", "sock")
 
-    def __init__(self, port: int, at: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port: int, wire: Wire, at: int) -> None:
+        self.sock: socket.socket = connect(port, wire)
+        self._tls = wire is not Wire.PLAIN
+        if self._tls:
+            self.sock.setblocking(False)
         self.at = at
         self.left = 0
         self.asked_at = 0.0
+
+    def drop(self, buffer: bytearray) -> int:
+        """Reads and forgets; 0 at the end of the connection, -1 when nothing is there yet."""
+        count = min(self.left, len(buffer))
+        if not self._tls:
+            return self.sock.recv_into(buffer, count, socket.MSG_TRUNC)
+        try:
+            return self.sock.recv_into(buffer, count)
+        except ssl.SSLWantReadError:
+            return -1
+
+
+def connect(port: int, wire: Wire, session: ssl.SSLSession | None = None) -> socket.socket:
+    """A connection to the server under test, which shows a certificate of nobody's."""
+    sock = socket.create_connection(("127.0.0.1", port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock if wire is Wire.PLAIN else _context.wrap_socket(sock, session=session)
 
 
 def cpu_s(pids: tuple[int, ...]) -> float:
@@ -71,9 +100,9 @@ def cpu_s(pids: tuple[int, ...]) -> float:
     return total / _TICKS
 
 
-def answer_bytes(port: int, request: bytes, expected: bytes) -> int:
+def answer_bytes(port: int, wire: Wire, request: bytes, expected: bytes) -> int:
     """The length of the answer to ``request``; raises `WrongAnswer` unless its body is ``expected``."""
-    with socket.create_connection(("127.0.0.1", port)) as sock, sock.makefile("rb") as file:
+    with connect(port, wire) as sock, sock.makefile("rb") as file:
         sock.sendall(request)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -88,53 +117,108 @@ def answer_bytes(port: int, request: bytes, expected: bytes) -> int:
     return len(head) + len(expected)
 
 
-def run(task: Task) -> Result:
+def play(task: Task) -> Result:
+    """Open connections, one request after the other on each."""
     requests = [target.request for target in task.targets]
     lengths = [target.answer_bytes for target in task.targets]
     count = len(requests)
-    drop = bytearray(_DROP_BYTES)
+    buffer = bytearray(_DROP_BYTES)
     poll = select.epoll()
     players: dict[int, _Player] = {}
-    clock = time.perf_counter
     for number in range(task.connections):
-        player = _Player(task.port, number * count // task.connections)
+        player = _Player(task.port, task.wire, number * count // task.connections)
         players[player.sock.fileno()] = player
         poll.register(player.sock.fileno(), select.EPOLLIN)
+    meter = _Meter(task)
     for player in players.values():
-        player.left, player.asked_at = lengths[player.at], clock()
-        player.sock.sendall(requests[player.at])
-    begin = clock() + task.warm_s
-    end = begin + task.measured_s
-    done, took, cpu_before, measuring = 0, [], 0.0, False
-    sent_bytes = 0
-    while (now := clock()) < end:
-        if not measuring and now >= begin:
-            measuring, begin, cpu_before = True, now, cpu_s(task.pids)
-            end = begin + task.measured_s
+        player.left, player.asked_at = lengths[player.at], meter.now
+        player.sock.send(requests[player.at])
+    while not meter.over():
         for fd, _ in poll.poll(1.0):
             player = players[fd]
-            got = player.sock.recv_into(drop, min(player.left, _DROP_BYTES), socket.MSG_TRUNC)
+            # TLS may hold decrypted bytes that no poll would tell of.
+            while (got := player.drop(buffer)) > 0:
+                player.left -= got
+                if not player.left:
+                    meter.done(player.asked_at, lengths[player.at])
+                    player.at = (player.at + 1) % count
+                    player.left, player.asked_at = lengths[player.at], meter.now
+                    player.sock.send(requests[player.at])
+                    break
+                if task.wire is Wire.PLAIN:
+                    break
+            if got == 0:
+                raise WrongAnswer("the connection ended under load")
+    return meter.result()
+
+
+def reconnect(task: Task) -> Result:
+    """A connection for each request, one after the other."""
+    meter = _Meter(task)
+    session: ssl.SSLSession | None = None
+    for at in itertools.cycle(range(len(task.targets))):
+        if meter.over():
+            return meter.result()
+        target = task.targets[at]
+        begun = time.perf_counter()
+        sock = connect(task.port, task.wire, session)
+        sock.sendall(target.request)
+        left = target.answer_bytes
+        while left:
+            got = len(sock.recv(left))
             if not got:
                 raise WrongAnswer("the connection ended under load")
-            player.left -= got
-            if player.left:
-                continue
-            now = clock()
-            if measuring:
-                done += 1
-                sent_bytes += lengths[player.at]
-                took.append(now - player.asked_at)
-            player.at = (player.at + 1) % count
-            player.left, player.asked_at = lengths[player.at], now
-            player.sock.send(requests[player.at])
-    elapsed, used = clock() - begin, cpu_s(task.pids) - cpu_before
-    took.sort()
-    return Result(done, sent_bytes, elapsed, used, took[len(took) // 2], took[len(took) * 99 // 100])
+            left -= got
+        assert isinstance(sock, ssl.SSLSocket)
+        if task.wire is Wire.TLS_RESUMED:
+            if session is not None and not sock.session_reused:
+                raise WrongAnswer("the server did not resume the session")
+            session = sock.session
+        sock.close()
+        meter.done(begun, target.answer_bytes)
+    raise AssertionError("a cycle does not end")
+
+
+class _Meter:
+    """Counts after the warm-up, and reads the server's CPU time at both ends."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._measuring = False
+        self._requests = 0
+        self._bytes = 0
+        self._took: list[float] = []
+        self._cpu_s = 0.0
+        self.now = time.perf_counter()
+        self._begin = self.now + task.warm_s
+        self._end = self._begin + task.measured_s
+
+    def over(self) -> bool:
+        self.now = time.perf_counter()
+        if not self._measuring and self.now >= self._begin:
+            self._measuring, self._begin = True, self.now
+            self._cpu_s = cpu_s(self._task.pids)
+        return self.now >= self._end
+
+    def done(self, asked_at: float, count: int) -> None:
+        self.now = time.perf_counter()
+        if self._measuring:
+            self._requests += 1
+            self._bytes += count
+            self._took.append(self.now - asked_at)
+
+    def result(self) -> Result:
+        elapsed, used = time.perf_counter() - self._begin, cpu_s(self._task.pids) - self._cpu_s
+        took = sorted(self._took)
+        return Result(
+            self._requests, self._bytes, elapsed, used, took[len(took) // 2], took[len(took) * 99 // 100]
+        )
 
 
 def main() -> int:
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     try:
+        run = play if task.wire in {Wire.PLAIN, Wire.TLS} else reconnect
         result = run(task)
     except (WrongAnswer, OSError) as error:
         print(f"bench.edge.client: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,13 @@ FILE_BYTES: Final = 2 << 20
 _KIB: Final = 1 << 10
 
 
+class Wire(enum.Enum):
+    PLAIN = "plain"
+    TLS = "tls"  # TLS 1.3, connections stay open
+    TLS_FULL = "tls_full"  # a full handshake for each request
+    TLS_RESUMED = "tls_resumed"  # a resumed session for each request
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """``range_bytes`` of 0 asks for the whole file."""
@@ -22,6 +30,7 @@ class Workload:
     name: str
     range_bytes: int
     connections: int
+    wire: Wire = Wire.PLAIN
 
 
 WORKLOADS: Final = (
@@ -32,6 +41,10 @@ WORKLOADS: Final = (
     Workload("2 MiB ranges", 2048 * _KIB, 16),
     Workload("2 MiB files", 0, 16),
     Workload("2 MiB files", 0, 256),
+    Workload("TLS, 2 MiB files", 0, 16, Wire.TLS),
+    Workload("TLS, 64 KiB ranges", 64 * _KIB, 16, Wire.TLS),
+    Workload("new TLS connections, full", 64 * _KIB, 1, Wire.TLS_FULL),
+    Workload("new TLS connections, resumed", 64 * _KIB, 1, Wire.TLS_RESUMED),
 )
 
 

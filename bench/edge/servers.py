@@ -24,6 +24,7 @@ import psutil
 
 from bench.edge.content import TITLE, body, keys
 from steering.keys import Paths, Signer, make
+from tests import certificates
 from tests.appliance import free_port, running
 
 SERVER_CORE: Final = 0
@@ -50,6 +51,13 @@ http {{
     fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{tls_port} ssl backlog=4096;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
+        ssl_buffer_size 256k;
+        ssl_session_cache shared:s:10m;
+        ssl_session_tickets on;
         location / {{
             root {root}/media;
             secure_link $arg_md5,$arg_expires;
@@ -69,10 +77,11 @@ http {{
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """A server that is up. ``pids`` are all of its processes."""
+    """A server that is up; it speaks TLS on ``tls_port``. ``pids`` are all of its processes."""
 
     name: str
     port: int
+    tls_port: int
     pids: tuple[int, ...]
     links: dict[str, str]
     """Request target, signed, by key."""
@@ -90,15 +99,18 @@ def appliance(root: Path) -> Iterator[Server]:
     make(paths, new_api_key=False)
     token, _ = Signer.load(paths).sign(TITLE, "bench", time.time(), 86400)
     auth = {"required": True, "keys_file": str(paths.public)}
+    certificate, key = certificates.make(root)
+    tls_port = free_port()
+    tls = {"certificate_file": str(certificate), "key_file": str(key), "listen": f"127.0.0.1:{tls_port}"}
     disks = [{"path": str(root / name), "capacity_bytes": 1 << 30} for name in ("disk1", "disk2")]
-    with running(root, auth=auth, disks=disks) as made:
-        for key in keys():
-            made.put(key, body(key))
+    with running(root, auth=auth, disks=disks, tls=tls) as made:
+        for name in keys():
+            made.put(name, body(name))
         supervisor = psutil.Process(made.process.pid)
         processes = [supervisor, *supervisor.children(recursive=True)]
         _pin(processes)
-        links = {key: f"/URISigningPackage={token}/{key}" for key in keys()}
-        yield Server("nearcast", made.port, tuple(process.pid for process in processes), links)
+        links = {name: f"/URISigningPackage={token}/{name}" for name in keys()}
+        yield Server("nearcast", made.port, tls_port, tuple(process.pid for process in processes), links)
 
 
 @contextlib.contextmanager
@@ -115,9 +127,14 @@ def nginx(root: Path) -> Iterator[Server]:
     # Its worker gives up root's rights and must still reach the files.
     for folder in (root, *root.parents[:1]):
         folder.chmod(0o755)
-    port = free_port()
+    port, tls_port = free_port(), free_port()
+    certificate, private = certificates.make(root)
     config = root / "nginx.conf"
-    config.write_text(_NGINX.format(root=root, port=port, secret=_SECRET))
+    config.write_text(
+        _NGINX.format(
+            root=root, port=port, tls_port=tls_port, certificate=certificate, key=private, secret=_SECRET
+        )
+    )
     process = subprocess.Popen([program, "-c", str(config), "-p", str(root), "-e", str(root / "error.log")])
     try:
         _wait_open(port, process)
@@ -125,7 +142,7 @@ def nginx(root: Path) -> Iterator[Server]:
         processes = [master, *master.children(recursive=True)]
         _pin(processes)
         links = {key: _signed(f"/{key}") for key in keys()}
-        yield Server("nginx", port, tuple(item.pid for item in processes), links)
+        yield Server("nginx", port, tls_port, tuple(item.pid for item in processes), links)
     finally:
         process.terminate()
         process.wait()

@@ -26,6 +26,7 @@ from contracts import catalog, plan
 from contracts.documents import encode
 from contracts.heartbeat import AUDIENCE, PATH, Heartbeat, PlanProgress
 from contracts.objectkey import digest
+from contracts.problem import MEDIA_TYPE, Problem
 from daemon.s3 import S3Config
 from oca.identity import Identity
 
@@ -65,6 +66,18 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def is_problem(answer: Answer, problem: Problem, says: str = "", field: str | None = None) -> None:
+    assert answer.status == problem.status, answer.body
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    document = answer.json
+    assert document["type"] == "urn:nearcast:problem:" + problem.name.lower().replace("_", "-")
+    assert document["status"] == problem.status
+    assert says in document.get("detail", "")
+    assert document.get("field") == field
+    for internal in ("Traceback", ".py", "/tmp"):
+        assert internal not in answer.body.decode()
 
 
 @dataclass

@@ -137,7 +137,7 @@ def test_a_key_that_is_none_is_one_line_without_the_key(shared: Service, key: st
         "file:///etc/passwd",
         "ftp://127.0.0.1",
         "127.0.0.1:7080",
-        "http://",
+        "http:/x",
         "http://[::1",
         "http://127.0.0.1:x",
         "nonsense",

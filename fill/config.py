@@ -22,6 +22,16 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audio_bitrate_bps: Annotated[int, Meta(ge=16_000, le=512_000)] = 128_000
     segment_s: Annotated[int, Meta(ge=1, le=20)] = 4
     preset: Literal["ultrafast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "veryfast"
+    encoder_threads: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=128,
+            description="of each video encode, all of which run at once. 1 gives the same bytes each time, so "
+            "that a film that is published again unchanged is neither uploaded nor filled again; x264 with "
+            "more threads and a bounded rate does not. 0 is as many as x264 thinks right",
+        ),
+    ] = 1
 
     def __post_init__(self) -> None:
         check_ladder(self.ladder)

@@ -90,6 +90,7 @@ def ffmpeg_arguments(
     for index, (item, path) in enumerate(zip(encodes, outputs, strict=True)):
         arguments += [
             *("-map", f"[out{index}]", "-c:v", "libx264", "-preset", settings.preset),
+            *("-threads", str(settings.encoder_threads)),
             *("-b:v", str(item.bitrate_bps), "-maxrate", str(item.bitrate_bps * 5 // 4)),
             *("-bufsize", str(item.bitrate_bps * 2)),
             # By time and not by count: 4 s are no whole number of frames at 29.97. -g keeps others away.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.catalog import CatalogObject, TitleEntry
 from daemon.s3 import open_client
 from fill.config import Config, Publish
-from fill.progress import meter
+from fill.progress import Meter, meter
 from fill.publish.boxes import read_layout
 from fill.publish.check import check_encode
 from fill.publish.choose import Encode, choose_encodes
@@ -23,7 +25,15 @@ from fill.publish.manifests import (
     presentation_description,
 )
 from fill.publish.probe import Source, probe
-from fill.publish.upload import Finished, describe, upload_media, write_catalog
+from fill.publish.turn import only_publisher
+from fill.publish.upload import (
+    Finished,
+    describe,
+    keep_times,
+    read_previous,
+    upload_media,
+    write_catalog,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +46,41 @@ class Published:
 def publish(config: Config, path: Path, title: str, *, version: str, now: float) -> Published:
     """Publishes ``path`` as ``title`` in catalog ``version``, in place of what the title was before.
 
-    Raises `NotVideo`, `EncodeFailed`, `BadEncode`, `BadMp4`, `S3Error`, `BadDocument`, OSError.
+    Raises `NotVideo`, `EncodeFailed`, `BadEncode`, `BadMp4`, `S3Error`, `BadDocument`, OSError,
+    and `CommandError` where the same title is being published by another.
     """
     source = probe(path)
     encodes = choose_encodes(source.width, source.height, config.publish.ladder)
-    client = open_client(config.origin)
-    with tempfile.TemporaryDirectory(prefix="fill-publish-") as folder:
-        root = Path(folder)
-        tracks = make_tracks(source, encodes, config.publish, root)
-        finished = finish(tracks, encodes, config.publish, root)
-        described = [(item, describe(title, item, int(now))) for item in finished]
-        with meter("uploading", sum(entry.size for _, entry in described)) as bar:
-            sent = 0
-
-            def on_bytes(count: int) -> None:
-                nonlocal sent
-                sent += count
-                bar.at(sent)
-
-            upload_media(client, config.origin.bucket, described, on_bytes)
-    entry = title_entry(title, [item for _, item in described], tracks, int(now))
-    index = write_catalog(client, config.origin.bucket, version, entry)
-    client.close()
+    bucket = config.origin.bucket
+    with closing(open_client(config.origin)) as client, only_publisher(_where(config), title):
+        # Before the hours of encoding: S3 that does not answer, or refuses the secret, is found out here.
+        previous = read_previous(client, bucket, title)
+        with tempfile.TemporaryDirectory(prefix="fill-publish-") as folder:
+            root = Path(folder)
+            tracks = make_tracks(source, encodes, config.publish, root)
+            finished = finish(tracks, encodes, config.publish, root)
+            described = keep_times([describe(title, item, int(now)) for item in finished], previous)
+            with meter("uploading", sum(entry.size for entry in described)) as bar:
+                upload_media(client, bucket, list(zip(finished, described, strict=True)), _added_up(bar))
+        published_at = previous.published_at if previous else int(now)
+        entry = title_entry(title, described, tracks, published_at)
+        index = write_catalog(client, bucket, version, entry)
     return Published(version, entry, len(index.titles))
+
+
+def _where(config: Config) -> str:
+    return f"{config.origin.endpoint_url}/{config.origin.bucket}"
+
+
+def _added_up(bar: Meter) -> Callable[[int], None]:
+    sent = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal sent
+        sent += count
+        bar.at(sent)
+
+    return on_bytes
 
 
 def make_tracks(source: Source, encodes: tuple[Encode, ...], settings: Publish, root: Path) -> list[Track]:
@@ -107,10 +129,13 @@ def finish(tracks: list[Track], encodes: tuple[Encode, ...], settings: Publish, 
     return finished
 
 
-def title_entry(title: str, objects: list[CatalogObject], tracks: list[Track], now: int) -> TitleEntry:
+def title_entry(
+    title: str, objects: list[CatalogObject], tracks: list[Track], published_at: int
+) -> TitleEntry:
+    """``published_at`` is when it first came out: an old film that is encoded anew is no new release."""
     return TitleEntry(
         title=title,
-        published_at=now,
+        published_at=published_at,
         duration_s=max(track.layout.duration_s for track in tracks),
         objects=tuple(objects),
         hls=f"{title}/master.m3u8",

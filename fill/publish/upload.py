@@ -1,7 +1,10 @@
 """Puts a finished title into the bucket so that nobody ever reads half of it.
 
 media first, then the title's entry, then an index that carries the other titles over, and last
-catalog/latest. Killed anywhere before the last step it has changed nothing that is read.
+catalog/latest. Killed anywhere before the last step it has changed no catalog that is read.
+
+A title that is published again with other bytes has its media replaced before its catalog: appliances
+that pull one of those meanwhile find it altered, refuse it, and try again with the next catalog.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import xxhash
+from msgspec.structs import replace
 
 from contracts import catalog
 from contracts.catalog import CatalogIndex, CatalogObject, Kind, Latest, TitleEntry, TitleRef
-from contracts.documents import encode
+from contracts.documents import BadDocument, encode
 from contracts.objectkey import SLICE_BYTES, digest
 from daemon.s3 import S3Error, explained
-from fill.s3documents import put_document, read_index, read_latest
+from fill.publish.put import is_there, put_file
+from fill.publish.turn import catalog_turn
+from fill.s3documents import put_document, read_entry, read_index, read_latest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -29,6 +35,9 @@ MEDIA_TYPES: Final = {
     "m3u8": "application/vnd.apple.mpegurl",
     "mpd": "application/dash+xml",
 }
+
+_CATALOG_ATTEMPTS: Final = 10
+"""Each fails only because another publisher has just succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,50 +73,122 @@ def describe(title: str, item: Finished, modified_at: int) -> CatalogObject:
     )
 
 
+def read_previous(client: S3Client, bucket: str, title: str) -> TitleEntry | None:
+    """The title as it is published now; None where it is not, or its entry cannot be believed.
+
+    Raises `S3Error`, and `BadDocument` where the catalog as a whole cannot be believed.
+    """
+    latest = read_latest(client, bucket, catalog.LATEST_KEY)
+    titles = () if latest is None else read_index(client, bucket, latest.version).titles
+    ref = next((item for item in titles if item.title == title), None)
+    if ref is None:
+        return None
+    try:
+        return read_entry(client, bucket, ref)
+    except BadDocument:
+        return None  # published again, it is mended
+    except S3Error as error:
+        if error.missing:
+            return None
+        raise
+
+
+def keep_times(objects: Sequence[CatalogObject], previous: TitleEntry | None) -> list[CatalogObject]:
+    """``objects``, of which those that are as they were keep the time of their last change."""
+    before = {item.key: item for item in (previous.objects if previous else ())}
+    kept: list[CatalogObject] = []
+    for item in objects:
+        old = before.get(item.key)
+        same = old is not None and replace(old, modified_at=item.modified_at) == item
+        kept.append(old if old is not None and same else item)
+    return kept
+
+
 def upload_media(
     client: S3Client,
     bucket: str,
     files: Sequence[tuple[Finished, CatalogObject]],
     on_bytes: Callable[[int], None],
 ) -> None:
-    """Uploads every file under its media key; raises `S3Error`."""
+    """Uploads every file under its media key, but for those that are there; raises `S3Error`, OSError.
+
+    At the end all are as uploaded: where another publisher has overwritten one meanwhile, this one gives
+    way, and the catalog never names bytes that are not there.
+    """
+    etags: dict[str, str] = {}
     for item, described in files:
         key = catalog.media_key(described.key)
-        try:
-            client.upload_file(
-                str(item.file),
-                bucket,
-                key,
-                ExtraArgs={"ContentType": described.media_type},
-                Callback=on_bytes,
-            )
-        except Exception as error:
-            raise _explained_upload(error, bucket, key) from error
+        if is_there(client, bucket, key, item.file, described.media_type):
+            on_bytes(described.size)
+            continue
+        etags[key] = put_file(client, bucket, key, item.file, described.media_type, on_bytes)
+    for key, etag in etags.items():
+        if _etag_of(client, bucket, key) != etag:
+            raise S3Error(f"s3://{bucket}/{key}: was overwritten meanwhile: does somebody else publish it?")
 
 
 def write_catalog(client: S3Client, bucket: str, version: str, entry: TitleEntry) -> CatalogIndex:
     """Makes ``version`` the catalog: all titles it had, with ``entry`` new or in its own place.
 
     Raises `S3Error`, and `BadDocument` when the catalog that is there cannot be believed.
+
+    Two publishers at once: those of one user on one machine take turns. Between machines, latest is
+    replaced only as it was read (If-Match), and the loser carries the winner's titles over and tries
+    again. An S3 that ignores If-Match on PUT (JuiceFS's gateway does) protects nobody: there the later of
+    two machines within one round trip drops the earlier one's title, which must be published again.
     """
-    latest = read_latest(client, bucket, catalog.LATEST_KEY)
-    carried = () if latest is None else read_index(client, bucket, latest.version).titles
+    where = f"{client.meta.endpoint_url}/{bucket}"
     key = catalog.entry_key(version, entry.title)
-    size = sum(item.size for item in entry.objects)
-    ref = TitleRef(entry.title, key, size, entry.published_at)
-    titles = [*(other for other in carried if other.title != entry.title), ref]
-    index = CatalogIndex(version, tuple(sorted(titles, key=lambda item: item.title)))
     put_document(client, bucket, key, encode(entry))
-    put_document(client, bucket, catalog.index_key(version), encode(index))
-    put_document(client, bucket, catalog.LATEST_KEY, encode(Latest(version)))
-    return index
+    ref = TitleRef(entry.title, key, sum(item.size for item in entry.objects), entry.published_at)
+    with catalog_turn(where):
+        for _ in range(_CATALOG_ATTEMPTS):
+            seen = _etag_of(client, bucket, catalog.LATEST_KEY)
+            latest = read_latest(client, bucket, catalog.LATEST_KEY)
+            carried = () if latest is None else read_index(client, bucket, latest.version).titles
+            titles = [*(other for other in carried if other.title != entry.title), ref]
+            index = CatalogIndex(version, tuple(sorted(titles, key=lambda item: item.title)))
+            put_document(client, bucket, catalog.index_key(version), encode(index))
+            if _replace_latest(client, bucket, version, seen):
+                return index
+    raise S3Error(
+        f"s3://{bucket}/{catalog.LATEST_KEY}: others replaced it {_CATALOG_ATTEMPTS} times; publish again"
+    )
 
 
-def _explained_upload(error: Exception, bucket: str, key: str) -> S3Error:
-    from boto3.exceptions import S3UploadFailedError
+def _replace_latest(client: S3Client, bucket: str, version: str, seen: str | None) -> bool:
+    """Writes latest, if it is still the one with the ETag ``seen`` (None: not there at all)."""
+    body = encode(Latest(version))
+    key = catalog.LATEST_KEY
+    # For an S3 that ignores the condition; one round trip remains.
+    if _etag_of(client, bucket, key) != seen:
+        return False
+    try:
+        if seen is None:
+            client.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
+            )
+        else:
+            client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=seen)
+    except Exception as error:
+        if _code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            return False
+        raise explained(error, bucket, key) from error
+    return True
 
-    # boto3 wraps what S3 said into a text; the cause still has the code.
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, S3UploadFailedError) and isinstance(cause, Exception):
-        error = cause
-    return explained(error, bucket, key)
+
+def _etag_of(client: S3Client, bucket: str, key: str) -> str | None:
+    """None where there is no such object; raises `S3Error`."""
+    try:
+        return client.head_object(Bucket=bucket, Key=key)["ETag"]
+    except Exception as error:
+        said = explained(error, bucket, key)
+        if said.missing:
+            return None
+        raise said from error
+
+
+def _code(error: Exception) -> str:
+    from botocore.exceptions import ClientError
+
+    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""

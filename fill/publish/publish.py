@@ -95,14 +95,14 @@ def make_tracks(source: Source, encodes: tuple[Encode, ...], settings: Publish, 
     for output in [*outputs, *([audio] if audio else [])]:
         delimit_segments(output)
     for output in outputs:
-        check_encode(output, length_s)
+        check_encode(output, source.path, length_s)
     tracks = [
         Track(item.name, "video.mp4", read_layout(output, video=True), item.width, item.height)
         for item, output in zip(encodes, outputs, strict=True)
     ]
     if audio:
         # Sound may rightly be shorter than the picture.
-        check_encode(audio, 0)
+        check_encode(audio, source.path, 0)
         tracks.append(Track("audio", "audio.mp4", read_layout(audio, video=False)))
     return tracks
 

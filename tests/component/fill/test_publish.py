@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,8 +17,9 @@ import imageio_ffmpeg
 import pytest
 
 from contracts.objectkey import SLICE_BYTES, digest
+from daemon.cli import Exit
 from fill.s3documents import read_entry, read_index, read_latest
-from tests.component.fill.conftest import Setup, fill, last_line
+from tests.component.fill.conftest import Setup, command, fill, last_line
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -207,14 +208,103 @@ def test_publishing_again_replaces_the_title_and_keeps_the_others(setup: Setup, 
     assert again["catalog"] not in index.titles[0].entry
 
 
-@pytest.mark.parametrize("content", [b"", b"not a video\n" * 100, b"\0" * 5000])
-def test_what_is_no_video_is_refused_in_one_line(setup: Setup, content: bytes) -> None:
-    path = setup.folder / "file.mp4"
+def _file(path: Path, content: bytes) -> None:
     path.write_bytes(content)
+
+
+def _cut(path: Path, *arguments: str) -> None:
+    """Makes a video, and leaves the first two thirds of its bytes."""
+    clip(path, *arguments)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+_NO_SOURCE: list[tuple[str, Callable[[Path], object], Exit, str]] = [
+    ("empty.mp4", lambda path: _file(path, b""), Exit.USAGE, "not a video"),
+    ("text.mp4", lambda path: _file(path, b"not a video\n" * 100), Exit.USAGE, "not a video"),
+    ("zeros.mp4", lambda path: _file(path, bytes(5000)), Exit.USAGE, "not a video"),
+    ("photo.png", lambda path: clip(path, *_picture("64x64"), "-frames:v", "1"), Exit.USAGE, "not a video"),
+    ("folder", lambda path: path.mkdir(), Exit.USAGE, "not a file"),
+    ("missing.mp4", lambda path: None, Exit.USAGE, "no such file"),
+    ("song.m4a", lambda path: clip(path, *_TONE), Exit.USAGE, "holds no video"),
+    # The index of an MP4 is at its end, unless it was moved to the start; Matroska needs none.
+    ("cut.mp4", lambda path: _cut(path, *_picture("320x180"), *_TONE), Exit.USAGE, "not a video"),
+    (
+        "cut-faststart.mp4",
+        lambda path: _cut(path, *_picture("320x180"), *_TONE, "-movflags", "+faststart"),
+        Exit.FAILED,
+        "and it says 9.0 s",
+    ),
+    (
+        "cut.mkv",
+        lambda path: _cut(path, *_picture("320x180"), *_TONE),
+        Exit.FAILED,
+        "and it says 9.0 s",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "code", "says"), _NO_SOURCE, ids=[name for name, *_ in _NO_SOURCE])
+def test_what_cannot_be_published_whole_is_refused_in_one_line_and_changes_nothing(
+    setup: Setup, name: str, make: Callable[[Path], object], code: Exit, says: str
+) -> None:
+    setup.publish_bytes("tt1", 10)
+    before = _bucket(setup)
+    path = setup.folder / name
+    make(path)
     done = fill("publish", path, "--title", "tt1", "--config", setup.write_config())
-    assert done.returncode == 2
-    assert str(path) in last_line(done)
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.returncode == code
+    said = last_line(done)
+    assert str(path) in said
+    assert says in said
+    assert [line for line in done.stderr.splitlines() if not line.startswith("{")] == [said]
+    assert done.stdout == ""
+    assert _bucket(setup) == before
+
+
+def _bucket(setup: Setup) -> dict[str, str]:
+    found = setup.client.list_objects_v2(Bucket=setup.config.bucket)
+    return {item["Key"]: item["ETag"] for item in found["Contents"]}
+
+
+def test_of_two_publishers_of_a_title_at_once_one_ends_and_nothing_is_mixed(
+    setup: Setup, source: Path
+) -> None:
+    other = clip(setup.folder / "other.mp4", *_picture("320x180"), *_TONE)
+    config = setup.write_config()
+    running = [
+        subprocess.Popen(
+            command("publish", path, "--title", "tt1", "--config", config),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for path in (source, other)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in running]
+    # Each was first, or later than the other's end, or was told to wait.
+    codes = [process.returncode for process in running]
+    assert 0 in codes
+    for code, text in zip(codes, said, strict=True):
+        assert code == 0 or "tt1: another `fill publish` is at work on this title" in text
+    latest = read_latest(setup.client, setup.config.bucket, "catalog/latest")
+    assert latest is not None
+    (ref,) = read_index(setup.client, setup.config.bucket, latest.version).titles
+    title = _download(setup, "tt1").parent
+    for item in read_entry(setup.client, setup.config.bucket, ref).objects:
+        data = (title / item.key).read_bytes()
+        parts = [data[at : at + SLICE_BYTES] for at in range(0, len(data), SLICE_BYTES)]
+        assert b"".join(map(digest, parts)) == item.digests
+
+
+def test_a_wrong_secret_is_found_before_anything_is_encoded(setup: Setup) -> None:
+    source = setup.folder / "cut.mkv"  # only its encode tells that it is cut off
+    _cut(source, *_picture("320x180"))
+    wrong = setup.folder / "wrong"
+    wrong.write_text("[default]\naws_access_key_id = nearcast\naws_secret_access_key = wrong\n")
+    config = setup.write_config(credentials_file=str(wrong))
+    done = fill("publish", source, "--title", "tt1", "--config", config)
+    assert done.returncode == 1
+    assert "was refused" in last_line(done)
 
 
 @pytest.mark.parametrize("title", ["../x", "", "a b", "x" * 65])

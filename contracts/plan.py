@@ -19,7 +19,7 @@ from contracts.objectkey import MAX_OBJECT_BYTES
 LATEST_KEY: Final = "plans/latest"
 MAX_PLAN_BYTES: Final = 256 << 20
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z", description="of an appliance or a site")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z", description="of an appliance or a site")]
 
 
 class Source(enum.Enum):

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "serve players until SIGTERM"),
         ("doctor", _doctor, "find what is wrong before customers do"),
         ("status", _status, "what the running appliance says of itself"),
-        ("drain", _drain, "take no new sessions; those under way go on"),
+        ("drain", _drain, "tell steering, finish what is in flight, send players elsewhere"),
         ("undrain", _undrain, "take sessions again"),
     ):
         command = commands.add_parser(
@@ -81,7 +81,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config)
     setup("oca", config.log_level)
-    return Supervisor(config).run()
+    return Supervisor(config, lambda: load_config(arguments.config)).run()
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

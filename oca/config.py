@@ -81,6 +81,28 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of a connection that asks nothing."""
     send_timeout_s: Seconds = 30
     """Of a client that takes nothing."""
+    min_rate_bps: Annotated[int, Meta(ge=0, le=10**9)] = 16_000
+    """Of a client that takes little, over a whole answer; 0 is any. The lowest encode has 235,000."""
+    connections_per_network: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    """From one IPv4 /24 or IPv6 /48: a carrier's NAT is in there."""
+    requests_per_network: Annotated[int, Meta(ge=1, le=10_000_000)] = 20_000
+    """In one second: 429 beyond. A player asks once in some seconds."""
+    refusals_per_network: Annotated[int, Meta(ge=1, le=1_000_000)] = 50
+    """Tokens refused in one second; beyond, 429 without checking a signature."""
+    requests_per_connection: Annotated[int, Meta(ge=1, le=10**9)] = 100_000
+    """Then the connection closes, so that load finds new workers."""
+    unsent_bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 1 << 20
+    """Of one connection, waiting in the kernel (TCP_NOTSENT_LOWAT): what a client that stalls costs; 0 is the
+    kernel's own bound."""
+
+
+class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sends a segment at a multiple of its bitrate instead of as a burst (SO_MAX_PACING_RATE)."""
+
+    factor: Annotated[float, Meta(ge=1.2, le=100)] = 3.0
+    """Times the encode's bitrate. Below what lifts a player to the next rung, it would never get there."""
+    burst_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    """Seconds of video that a connection gets unpaced at first, for a fast start and after a seek."""
 
 
 class Pull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +137,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Asked in this order before the origin."""
     steering: Steering = Steering(urls=())
     limits: Limits = Limits()
+    pacing: Pacing | None = None
+    congestion_control: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,15}$")] | None = None
+    """Of the connections to players, such as bbr; the kernel's default when left out."""
+    drain_timeout_s: Seconds = 30
+    """For responses in flight when the appliance, or a worker, ends."""
     pull: Pull = Pull()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -152,6 +179,7 @@ __all__ = [
     "ConfigError",
     "Disk",
     "Limits",
+    "Pacing",
     "Parent",
     "Pull",
     "Steering",

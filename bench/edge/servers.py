@@ -103,7 +103,9 @@ def appliance(root: Path) -> Iterator[Server]:
     tls_port = free_port()
     tls = {"certificate_file": str(certificate), "key_file": str(key), "listen": f"127.0.0.1:{tls_port}"}
     disks = [{"path": str(root / name), "capacity_bytes": 1 << 30} for name in ("disk1", "disk2")]
-    with running(root, auth=auth, disks=disks, tls=tls) as made:
+    # All of the load comes from one network here.
+    limits = {"requests_per_network": 10_000_000, "requests_per_connection": 1_000_000_000}
+    with running(root, auth=auth, disks=disks, tls=tls, limits=limits) as made:
         for name in keys():
             made.put(name, body(name))
         supervisor = psutil.Process(made.process.pid)

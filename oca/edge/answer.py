@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from contracts.catalog import CatalogObject, Kind
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.edge.conditional import Verdict, evaluate, range_applies
 from oca.edge.ranges import Span, Unsatisfiable, resolve_ranges
+from oca.ipc import Outcome
 
 _BOUNDARY = b"nearcast-7f3c9a1e5b2d4860"
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
@@ -19,6 +21,16 @@ _REASONS: dict[int, bytes] = {
     431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
     503: b"Service Unavailable", 504: b"Gateway Timeout",
 }  # fmt: skip
+
+PROBLEMS: Final = {
+    Outcome.UNKNOWN: Problem.NOT_FOUND,
+    Outcome.NO_CATALOG: Problem.UNAVAILABLE,
+    Outcome.UPSTREAM: Problem.UPSTREAM,
+    Outcome.SLOW: Problem.UPSTREAM_SLOW,
+    Outcome.NO_ROOM: Problem.UNAVAILABLE,
+    Outcome.LOST: Problem.UNAVAILABLE,
+}
+"""What a player is told when the storekeeper has no object for us."""
 
 Part = bytes | Span
 """Bytes as they are, or a span of the object's file."""
@@ -121,7 +133,7 @@ def error(problem: Problem, method: bytes, detail: str | None = None, *, extra: 
     body = render(problem, detail)
     if problem is Problem.METHOD:
         extra += b"Allow: GET, HEAD, OPTIONS\r\n"
-    if problem.status == 503:
+    if problem.status in {429, 503}:
         extra += b"Retry-After: 2\r\n"
     head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nCache-Control: no-store\r\n%b" % (
         problem.status, _REASONS[problem.status], MEDIA_TYPE.encode(), len(body), extra,

@@ -45,8 +45,12 @@ class Authoriser:
         self._routes: dict[bytes, Route] = {}
         self._grants: dict[str, Grant | Refusal] = {}
 
-    def route(self, target: bytes, headers: Mapping[bytes, str], now: float) -> Route:
-        """The object that this request may have at ``now``; raises `Refused`."""
+    def route(self, target: bytes, headers: Mapping[bytes, str], now: float, trusted: bool) -> Route:
+        """The object that this request may have at ``now``; raises `Refused`.
+
+        Checking a signature costs twenty answers. Who is not ``trusted`` gets it only for tokens known
+        to be good.
+        """
         known = self._routes.get(target)
         if known is not None and now < known.expires_at:
             return known
@@ -54,20 +58,20 @@ class Authoriser:
         if not self._required:
             return self._remember(target, Route(key, float("inf")))
         if token is not None:
-            grant = self._grant(token, key, now)
+            grant = self._grant(token, key, now, trusted)
             return self._remember(target, Route(key, grant.expires_at))
         token = _cookie(headers.get(b"cookie", ""))
         if token is not None:
-            return Route(key, self._grant(token, key, now).expires_at)
+            return Route(key, self._grant(token, key, now, trusted).expires_at)
         scheme, _, token = headers.get(b"authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refused(Problem.TOKEN_MISSING, f"no {PARAMETER} in path, query, cookie or Authorization")
-        return Route(key, self._bearer(token.strip(), key, now))
+        return Route(key, self._bearer(token.strip(), key, now, trusted))
 
-    def _bearer(self, token: str, key: str, now: float) -> float:
+    def _bearer(self, token: str, key: str, now: float, trusted: bool) -> float:
         """A viewer's token, or the identity of an appliance of the tier below."""
         try:
-            return self._grant(token, key, now).expires_at
+            return self._grant(token, key, now, trusted).expires_at
         except Refused as refused:
             if refused.detail is None or Refusal.TYPE.value not in refused.detail:
                 raise
@@ -77,9 +81,11 @@ class Authoriser:
             raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
         return now
 
-    def _grant(self, token: str, key: str, now: float) -> Grant:
+    def _grant(self, token: str, key: str, now: float, trusted: bool) -> Grant:
         known = self._grants.get(token)
         if known is None or (isinstance(known, Grant) and now >= known.expires_at):
+            if not trusted:
+                raise Refused(Problem.RATE, "too many tokens of this network were refused")
             try:
                 known = verify_viewer(token, self._keys, now)
             except TokenRefused as error:

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Final
 
 from contracts.problem import Problem
 from oca import ipc
-from oca.edge.answer import Answer, answer_for, error, partial, preflight, whole
+from oca.edge.answer import PROBLEMS, Answer, answer_for, error, preflight
 from oca.edge.authorise import Refused
 from oca.edge.cold import bring_in
 from oca.edge.delivery import Delivery, DiskFault, Progress
 from oca.edge.files import OpenFile
-from oca.edge.repeat import cut
+from oca.edge.networks import Network
+from oca.edge.pacing import Pacer
 from oca.edge.request import BadRequest, Request, RequestReader
 from oca.edge.wire import Wire
 from oca.ipc import Outcome
@@ -36,15 +37,6 @@ if TYPE_CHECKING:
 _PIPELINED: Final = 16
 """Requests read ahead of the one being answered; then we stop reading."""
 _LINGER_S: Final = 1.0
-
-_PROBLEMS: Final = {
-    Outcome.UNKNOWN: Problem.NOT_FOUND,
-    Outcome.NO_CATALOG: Problem.UNAVAILABLE,
-    Outcome.UPSTREAM: Problem.UPSTREAM,
-    Outcome.SLOW: Problem.UPSTREAM_SLOW,
-    Outcome.NO_ROOM: Problem.UNAVAILABLE,
-    Outcome.LOST: Problem.UNAVAILABLE,
-}
 
 
 class State(enum.Enum):
@@ -69,8 +61,10 @@ _DONE: Final = Progress.DONE
 
 
 class Connection:
-    def __init__(self, worker: Worker, wire: Wire) -> None:
+    def __init__(self, worker: Worker, wire: Wire, address: str, network: Network) -> None:
         self.worker = worker
+        self.network = network
+        self._address = address
         self.state = _IDLE
         self.deadline = worker.now + worker.limits.idle_timeout_s
         self._reader = RequestReader(worker.limits)
@@ -79,6 +73,10 @@ class Connection:
         self._queue: deque[Request] = deque()
         self._request = Request()
         self._missed = False
+        self._since = worker.now
+        self._left = worker.limits.requests_per_connection
+        self._pacer = Pacer(worker.pacing, wire) if worker.pacing is not None else None
+        self._refusing = worker.draining  # it came when we had already asked for no more
         self._last = False  # no further request is read: the answers to those that came are the last
         self._wire = wire
         self._delivery = Delivery(wire)
@@ -162,29 +160,29 @@ class Connection:
             self.deadline = self.worker.now + self.worker.limits.idle_timeout_s
 
     def _again(self, data: bytes) -> bool:
-        """Begins the answer to a request that is known by heart, as `_begin` would; False for any other."""
-        worker = self.worker
-        shape, start, end, self._range_at = cut(data, self._range_at)
-        repeat = worker.repeats.get(shape, end)
-        if repeat is None or worker.draining or worker.clock >= repeat.expires_at:
+        """Begins the answer to a request that is known by heart; False for any other."""
+        found = self.worker.recall(data, self._range_at)
+        if found is None or self.worker.draining or self._over():
             return False
-        file = worker.files.open_complete(repeat.key)
-        if file is None:
+        self._request, self._missed, self._range_at = found.request, False, found.range_at
+        start, end = found.span
+        self._delivery.begin(found.status, found.head, (found.span,), end - start, found.file)
+        self._sending(found.file)
+        return True
+
+    def _trusted(self) -> bool:
+        """Whether a token that was not seen before is worth the look: its network sends few bad ones."""
+        return self.network.refusals < self.worker.networks.refusals
+
+    def _over(self) -> bool:
+        """Whether this request is one too many, of its connection or of its network; the long way says so."""
+        self._left -= 1
+        network = self.network
+        network.requests += 1
+        if self._left > 0 and network.requests <= self.worker.networks.requests:
             return False
-        what = file.representation
-        size = what.size
-        if end < 0:
-            end, status, head = size, 200, whole(what)
-        else:
-            end = min(size, end)
-            if start >= end:
-                return False
-            status, head = 206, partial(what, start, end)
-        self._request, self._missed = repeat.request, False
-        head = b"".join((head, worker.hit, repeat.fields, worker.tail))
-        self._delivery.begin(status, head, ((start, end),), end - start, file)
-        self.state = _SENDING
-        self.deadline = worker.now + worker.limits.send_timeout_s
+        self._left += 1
+        network.requests -= 1
         return True
 
     def _begin(self, request: Request) -> None:
@@ -196,13 +194,22 @@ class Connection:
         if request.method == b"OPTIONS":
             self._answer(preflight())
             return
+        if self._refusing:
+            self._answer(error(Problem.UNAVAILABLE, request.method, "draining: another appliance has it"))
+            return
+        if self._over():
+            if self._left > 1:
+                self._answer(error(Problem.RATE, request.method))
+                return
+            request.keep_alive = False  # the last of this connection
         if request.method not in {b"GET", b"HEAD"}:
             self._answer(error(Problem.METHOD, request.method))
             return
         try:
-            route = worker.authoriser.route(request.target, request.headers, worker.clock)
+            route = worker.authoriser.route(request.target, request.headers, worker.clock, self._trusted())
         except Refused as refused:
             if refused.problem is not Problem.BAD_KEY:
+                self.network.refusals += 1
                 worker.counters.tokens_refused += 1
             self._answer(error(refused.problem, request.method, refused.detail))
             return
@@ -220,7 +227,7 @@ class Connection:
         if self.state is not _LOCATING or self._request is not request:
             return  # closed, or timed out, in the meantime
         if isinstance(result, Outcome):
-            self._answer(error(_PROBLEMS[result], request.method))
+            self._answer(error(PROBLEMS[result], request.method))
         else:
             self._serve(result)
         self._drive()
@@ -230,7 +237,7 @@ class Connection:
         spans = [part for part in answer.parts if isinstance(part, tuple)]
         if file.bitmap is not None:
             self._missed = any(file.ready_until(start, end) < end for start, end in spans)
-        if spans:
+        if answer.status < 400:
             answer.head += self.worker.miss if self._missed else self.worker.hit
         self._answer(answer, file)
 
@@ -241,10 +248,17 @@ class Connection:
         tail = worker.last_tail if self._last and not self._queue else worker.tail
         head = b"".join((answer.head, worker.cors(request.headers), tail))
         self._delivery.begin(answer.status, head, answer.parts, answer.body_bytes, file)
-        self.state = _SENDING
-        self.deadline = worker.now + worker.limits.send_timeout_s
+        self._sending(file)
 
     # What goes out
+
+    def _sending(self, file: OpenFile | None) -> None:
+        worker = self.worker
+        self.state = _SENDING
+        self._since = worker.now
+        self.deadline = worker.now + worker.limits.send_timeout_s
+        if self._pacer is not None and file is not None and file.item.bitrate_bps:
+            self._pacer.answer(file.item.bitrate_bps, self._delivery.body_bytes)
 
     def _send(self) -> bool:
         """Sends on; True when the answer is out, False when something has to be waited for."""
@@ -261,7 +275,7 @@ class Connection:
             self._sent()
             return True
         if delivery.moved:
-            self.deadline = worker.now + worker.limits.send_timeout_s
+            self.deadline = self._must_move()
         if progress is Progress.FULL:
             self._wire.watch_room()
             return False
@@ -277,6 +291,16 @@ class Connection:
             wanted = delivery.wanted()
             worker.store.want(delivery.file.item.key, wanted[0], wanted[-1], self)
         return False
+
+    def _must_move(self) -> float:
+        """Until when the client must have taken more: soon, and all of it at the lowest rate."""
+        limits = self.worker.limits
+        soon = self.worker.now + limits.send_timeout_s
+        if not limits.min_rate_bps:
+            return soon
+        return min(
+            soon, self._since + limits.send_timeout_s + self._delivery.body_bytes * 8 / limits.min_rate_bps
+        )
 
     def _sent(self) -> None:
         delivery, worker = self._delivery, self.worker
@@ -314,7 +338,7 @@ class Connection:
         if not wanted or not first <= wanted[0] <= last:
             return
         self.worker.store.leave(file.item.key, self)
-        self._fail(_PROBLEMS[outcome])
+        self._fail(PROBLEMS[outcome])
 
     def _read_failed(self, fault: DiskFault) -> None:
         file = self._delivery.file

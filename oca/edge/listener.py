@@ -22,10 +22,12 @@ from oca import ipc
 from oca.config import Config
 from oca.counters import Counters
 from oca.edge import tls
+from oca.edge.answer import partial, whole
 from oca.edge.authorise import Authoriser
 from oca.edge.connection import Connection
 from oca.edge.files import Files, OpenFile
-from oca.edge.repeat import Repeats
+from oca.edge.networks import Networks
+from oca.edge.repeat import Recalled, Repeats, cut
 from oca.edge.storelink import StoreLink
 from oca.edge.wire import PlainWire, Wire
 
@@ -33,8 +35,9 @@ log = logging.getLogger("oca.edge")
 
 _ACCEPTS_A_TURN: Final = 64
 _WARMING_THREADS: Final = 16
-_STOP_S: Final = 10.0
-"""How long responses in flight may take after SIGTERM."""
+_GRACE_S: Final = 1.0
+"""A request may be on its way to an idle connection: who sends one within this is answered, not cut."""
+_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux
 _OVERLOAD: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """accept(2) fails for want of something that closing connections gives back: wait a little."""
 
@@ -60,6 +63,10 @@ class Worker:
             _keys(config.auth.peers_file),
             required=config.auth.required,
         )
+        self.networks = Networks(config.limits, config.worker_count)
+        self.pacing = config.pacing
+        self._congestion_control = config.congestion_control
+        self._drain_timeout_s = config.drain_timeout_s
         self._listening = listening
         self._tls = tls.Acceptor(config.tls) if config.tls is not None else None
         self._share = max(1, config.limits.connections // config.worker_count)
@@ -88,17 +95,29 @@ class Worker:
                 self._report()
         for sock in self._listening:
             self.loop.remove_reader(sock.fileno())
-        self._drain(True)
-        until = time.monotonic() + _STOP_S
-        while self._connections and time.monotonic() < until:
-            await asyncio.sleep(0.05)
-            self._tick()
-        for connection in tuple(self._connections):
-            connection.close()
+        await self._leave()
         self._report()
         link.cancel()
 
+    async def _leave(self) -> None:
+        """Answers what is in flight and whoever asks in the next moment, then closes what is idle."""
+        self.draining = True
+        began = time.monotonic()
+        while self._connections and time.monotonic() < began + self._drain_timeout_s:
+            await asyncio.sleep(0.05)
+            self._tick()
+            if time.monotonic() > began + _GRACE_S:
+                self._close_idle()
+        for connection in tuple(self._connections):
+            connection.close()
+
     def _listen(self, listening: socket.socket) -> None:
+        # Inherited by every connection that is accepted.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._congestion_control is not None:
+            _choose_congestion_control(listening, self._congestion_control)
+        if self.limits.unsent_bytes:
+            listening.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, self.limits.unsent_bytes)
         # The second one, where there is one, speaks TLS.
         acceptor = self._tls if listening is not self._listening[0] else None
         self.loop.add_reader(listening.fileno(), self._accept, listening, acceptor)
@@ -106,7 +125,7 @@ class Worker:
     def _accept(self, listening: socket.socket, acceptor: tls.Acceptor | None) -> None:
         for _ in range(_ACCEPTS_A_TURN):
             try:
-                sock, _peer = listening.accept()
+                sock, peer = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -116,21 +135,43 @@ class Worker:
                     self.loop.call_later(0.1, self._listen, listening)
                     return
                 continue  # the client was gone before we came (ECONNABORTED and its kin)
-            if len(self._connections) >= self._share:
+            network = self.networks.enter(peer[0]) if len(self._connections) < self._share else None
+            if network is None:
                 self.counters.refused += 1
                 sock.close()
                 continue
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.counters.accepted += 1
             if acceptor is None:
                 wire: Wire = PlainWire(self.loop, sock)
             else:
                 wire = acceptor.accept(self.loop, sock)
-            self._connections.add(Connection(self, wire))
+            self._connections.add(Connection(self, wire, peer[0], network))
 
     def closed(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self.networks.leave(connection.network)
+
+    def recall(self, data: bytes, range_at: int) -> Recalled | None:
+        """The answer to a request that differs from one before in its range alone, from a whole object."""
+        shape, start, end, range_at = cut(data, range_at)
+        repeat = self.repeats.get(shape, end)
+        if repeat is None or self.clock >= repeat.expires_at:
+            return None
+        file = self.files.open_complete(repeat.key)
+        if file is None:
+            return None
+        what = file.representation
+        if end < 0:
+            end, status, head = what.size, 200, whole(what)
+        else:
+            end = min(end, what.size)
+            if start >= end:
+                return None
+            status, head = 206, partial(what, start, end)
+        head = b"".join((head, self.hit, repeat.fields, self.tail))
+        return Recalled(repeat.request, status, head, (start, end), file, range_at)
 
     def touch(self, key: str, count: int) -> None:
         row = self._touched.get(key)
@@ -185,6 +226,7 @@ class Worker:
         date = email.utils.formatdate(self.clock, usegmt=True).encode()
         self.tail = b"Date: %b\r\nConnection: keep-alive\r\n\r\n" % date
         self.last_tail = b"Date: %b\r\nConnection: close\r\n\r\n" % date
+        self.networks.second()
         for connection in [item for item in getattr(self, "_connections", ()) if item.deadline < self.now]:
             connection.expire()
 
@@ -194,14 +236,26 @@ class Worker:
         self.store.send(ipc.Report(self.number, self.counters, len(self._connections), rows))
 
     def _drain(self, on: bool) -> None:
+        """From now on each answer is the last of its connection, and who is new is sent elsewhere."""
         self.draining = on
         if on:
-            for connection in tuple(self._connections):
-                if connection.idle:
-                    connection.close()
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        for connection in tuple(self._connections):
+            if connection.idle:
+                connection.close()
 
     def _fault(self, key: str, disk: str, number: int) -> None:
         self.store.send(ipc.Fault(key, disk, number))
+
+
+def _choose_congestion_control(sock: socket.socket, name: str) -> None:
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+    except OSError as error:
+        have = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().strip()
+        raise ConfigError(f"congestion_control: {name}: {error.strerror}: the kernel has {have}") from None
 
 
 def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -12,9 +12,11 @@ request, which llhttp and `oca.edge.request` accepted, with nothing before or af
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from oca.edge.authorise import Route
+from oca.edge.files import OpenFile
+from oca.edge.ranges import Span
 from oca.edge.request import Request
 
 _FIELD: Final = b"\r\nRange: bytes="
@@ -41,6 +43,18 @@ class Repeat:
     """Whether a range was cut out."""
     fields: bytes
     """The response fields that depend on who asks (CORS)."""
+
+
+class Recalled(NamedTuple):
+    """The answer to a request that is known by heart, ready to be sent."""
+
+    request: Request
+    status: int
+    head: bytes
+    span: Span
+    file: OpenFile
+    range_at: int
+    """Where the range stood: a hint for the next one."""
 
 
 def cut(data: bytes, at: int) -> tuple[bytes, int, int, int]:

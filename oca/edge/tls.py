@@ -18,6 +18,7 @@ import aiofastnet
 from daemon.config import ConfigError
 from daemon.log import event
 from oca.config import Tls
+from oca.edge.wire import pace
 
 if TYPE_CHECKING:
     from oca.edge.wire import Receiver
@@ -64,7 +65,7 @@ class Acceptor:
             ) from None
 
     def accept(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> TlsWire:
-        wire = TlsWire()
+        wire = TlsWire(sock)
         task = loop.create_task(self._open(loop, sock, wire))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -91,7 +92,8 @@ class Acceptor:
 class TlsWire(asyncio.Protocol):
     """One client over TLS: a `Wire` to its connection, a protocol to its transport."""
 
-    def __init__(self) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self._transport: aiofastnet.Transport | None = None
         self._receiver: Receiver | None = None
         self._head: bytes | memoryview = b""
@@ -152,6 +154,9 @@ class TlsWire(asyncio.Protocol):
 
     def ignore_room(self) -> None:
         self._watching = False
+
+    def pace(self, bytes_per_s: int) -> None:
+        pace(self._sock, bytes_per_s)
 
     def finish(self) -> None:
         """Sends what is left and a close_notify; the client sees an end that nobody forged."""

@@ -15,6 +15,13 @@ _RECEIVE_BYTES: Final = 16 << 10
 """A head of 40 KiB comes in three reads; a larger buffer is paid for by every small one."""
 
 
+_MAX_PACING_RATE: Final = getattr(socket, "SO_MAX_PACING_RATE", 47)  # Linux; named from Python 3.13 on
+
+
+def pace(sock: socket.socket, bytes_per_s: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, _MAX_PACING_RATE, bytes_per_s)
+
+
 class Receiver(Protocol):
     """What a wire tells its connection."""
 
@@ -50,6 +57,10 @@ class Wire(Protocol):
         ...
 
     def ignore_room(self) -> None: ...
+
+    def pace(self, bytes_per_s: int) -> None:
+        """Sends no faster than this from now on (socket(7), SO_MAX_PACING_RATE)."""
+        ...
 
     def finish(self) -> None:
         """Says that nothing more comes; raises OSError when the client is gone already."""
@@ -94,6 +105,9 @@ class PlainWire:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._fd)
+
+    def pace(self, bytes_per_s: int) -> None:
+        pace(self._sock, bytes_per_s)
 
     def finish(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)

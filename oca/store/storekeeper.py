@@ -9,8 +9,10 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Coroutine
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
@@ -37,6 +39,8 @@ from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_
 log = logging.getLogger("oca.store")
 
 _RATE_WINDOW_S = 5.0
+_NOTICE_S = 2.0
+"""Between telling steering and sending players away: steering's answers in flight arrive."""
 
 
 class Storekeeper:
@@ -61,9 +65,11 @@ class Storekeeper:
             self.links.counters,
             self.object_status,
             self.not_ready,
-            self.links.drain,
+            self.drain,
             self.store.purge,
         )
+        self._leaving = False
+        self._chores: set[asyncio.Task[None]] = set()
         self._rates: list[tuple[float, int]] = []
         self._plan_file = Path(config.state_dir) / "plan.msgpack"
 
@@ -73,6 +79,7 @@ class Storekeeper:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._announce_end)
         await asyncio.to_thread(self.store.open)
         self._recall_plan()
         runner = web.AppRunner(self.admin.application(), access_log=None)
@@ -97,6 +104,28 @@ class Storekeeper:
         await runner.cleanup()
         for ended in done:
             ended.result()  # a chore ends only by failing: let that be seen, and the supervisor restart us
+
+    def drain(self, on: bool) -> None:
+        """Steering hears it first, then the players feel it; undraining takes effect at once."""
+        self._leaving = on
+        self._chore(self._drain(on))
+
+    async def _drain(self, on: bool) -> None:
+        await self.heart.beat()
+        if on and self.config.steering.urls:
+            await asyncio.sleep(_NOTICE_S)
+        if self._leaving is on:
+            self.links.drain(on)
+
+    def _announce_end(self) -> None:
+        """The supervisor is about to stop, and sees to the players itself."""
+        self._leaving = True
+        self._chore(self.heart.beat())
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     async def _refresh_catalog(self) -> None:
         while True:
@@ -145,7 +174,7 @@ class Storekeeper:
 
     def not_ready(self) -> str | None:
         """Why this appliance should take no traffic now; None when it may."""
-        if self.links.draining:
+        if self._state() == "draining":
             return "draining"
         if not any(disk.state is State.SERVING for disk in self.store.disks):
             return "no disk is in service"
@@ -161,7 +190,7 @@ class Storekeeper:
             on_disk[path] = on_disk.get(path, 0) + 1
         return Status(
             id=self.config.appliance,
-            state="draining" if self.links.draining else "starting" if not self.links.workers else "serving",
+            state=self._state(),
             version=self.version,
             uptime_s=round(time.monotonic() - self.started, 1),
             workers=self.links.workers,
@@ -194,6 +223,11 @@ class Storekeeper:
             catalog=self.catalog.version,
             catalog_error=self.catalog.error,
         )
+
+    def _state(self) -> Literal["starting", "serving", "draining"]:
+        if self.links.draining or self._leaving:
+            return "draining"
+        return "serving" if self.links.workers else "starting"
 
     def _plan_status(self) -> PlanStatus | None:
         if self.store.plan is None:

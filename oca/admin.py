@@ -7,18 +7,24 @@ that a page makes (they carry ``Origin``) may read nothing and change nothing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import accumulate
 from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 
 from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
-from oca.counters import Counters, descriptions
+from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions
 from oca.status import ObjectStatus, Status
 
 _MAX_BODY_BYTES: Final = 4096
@@ -49,14 +55,14 @@ class Admin:
     def __init__(
         self,
         status: Callable[[], Status],
-        counters: Callable[[], Counters],
+        traffic: Callable[[], Traffic],
         object_status: Callable[[str], ObjectStatus | None],
         not_ready: Callable[[], str | None],
         drain: Callable[[bool], None],
         purge: Callable[[Callable[[str], bool]], int],
     ) -> None:
         self._status = status
-        self._counters = counters
+        self._traffic = traffic
         self._object_status = object_status
         self._not_ready = not_ready
         self._drain = drain
@@ -123,7 +129,7 @@ class Admin:
 
     def collect(self) -> list[Metric]:
         """Everything `/metrics` shows, made when it is asked for. Source: Prometheus naming practices."""
-        status, counters, sentences = self._status(), self._counters(), descriptions()
+        status, traffic = self._status(), self._traffic()
         metrics: list[Metric] = [
             InfoMetricFamily("oca", "The appliance", {"id": status.id, "version": status.version}),
             GaugeMetricFamily("oca_ready", "1 when it may take traffic", int(self._not_ready() is None)),
@@ -132,10 +138,8 @@ class Admin:
             GaugeMetricFamily("oca_connections", "Open client connections", status.connections),
             GaugeMetricFamily("oca_incomplete_objects", "Objects on their way in", status.incomplete),
         ]
-        metrics.extend(
-            CounterMetricFamily(f"oca_edge_{row}", sentences[row], getattr(counters, row))
-            for row in counters.__struct_fields__
-        )
+        metrics += _counted(traffic)
+        metrics += _measured(traffic)
         capacity = GaugeMetricFamily("oca_disk_capacity_bytes", "Bytes we may use", labels=["disk"])
         used = GaugeMetricFamily("oca_disk_used_bytes", "Bytes promised to objects", labels=["disk"])
         serving = GaugeMetricFamily("oca_disk_serving", "1 when the disk is in service", labels=["disk"])
@@ -157,6 +161,53 @@ class Admin:
                 )
             )
         return metrics
+
+
+def _counted(traffic: Traffic) -> list[Metric]:
+    sentences = descriptions()
+    responses = CounterMetricFamily(
+        "oca_edge_responses", "Requests answered, by class of status", labels=["status"]
+    )
+    refusals = CounterMetricFamily(
+        "oca_edge_tokens_refused", "Requests refused for their token, by reason", labels=["reason"]
+    )
+    metrics: list[Metric] = [responses, refusals]
+    for row, sentence in sentences.items():
+        count = getattr(traffic.counters, row)
+        if row.startswith("status_"):
+            responses.add_metric([row.removeprefix("status_")], count)
+        elif row != "tokens_refused":
+            metrics.append(CounterMetricFamily(f"oca_edge_{row}", sentence, count))
+    for reason, count in sorted(traffic.refusals.items()):
+        refusals.add_metric([reason], count)
+    return metrics
+
+
+def _measured(traffic: Traffic) -> list[Metric]:
+    metrics: list[Metric] = []
+    for row, sentence in descriptions(Histograms).items():
+        # Units spelt out, as Prometheus wants them.
+        name = row.removesuffix("_s") + "_seconds" if row.endswith("_s") else row
+        name = name.removesuffix("_bps") + "_bits_per_second" if name.endswith("_bps") else name
+        name = f"oca_{name}" if row.startswith("player_") else f"oca_edge_{name}"
+        if row == "loop_lag_s":
+            family = HistogramMetricFamily(name, sentence, labels=["worker"])
+            for worker, histogram in sorted(traffic.loop_lag_s.items()):
+                family.add_metric([str(worker)], _buckets(histogram, BOUNDS[row]), histogram.total)
+        else:
+            histogram = getattr(traffic.histograms, row)
+            family = HistogramMetricFamily(
+                name, sentence, buckets=_buckets(histogram, BOUNDS[row]), sum_value=histogram.total
+            )
+        metrics.append(family)
+    return metrics
+
+
+def _buckets(histogram: Histogram, bounds: tuple[float, ...]) -> list[tuple[str, float]]:
+    """Cumulative, as the exposition format has them."""
+    counts = histogram.counts or [0] * (len(bounds) + 1)
+    uppers = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    return list(zip(uppers, accumulate(counts), strict=True))
 
 
 def problem(kind: Problem, detail: str | None = None) -> web.Response:

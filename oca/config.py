@@ -143,6 +143,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout_s: Seconds = 30
     """For responses in flight when the appliance, or a worker, ends."""
     pull: Pull = Pull()
+    access_log: Annotated[str, Meta(pattern="^/", description="file for a line per request")] | None = None
+    """In nginx's combined format, then Cache-Status and seconds; none is written when left out."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __post_init__(self) -> None:

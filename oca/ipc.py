@@ -11,7 +11,7 @@ keyed by object, not by request, so that any number of players waiting in one wo
       | <-------------------  Ready(key, slice)  one by one as they are verified, or Failed
       | <---------------------- Complete(key)    the file lies under objects/ now
       | <------------------------ Forget(keys)   evicted or replaced: close it
-      | Report(...)         ------------------>  once a second: counters, and what was touched
+      | Report(...)         ------------------>  once a second: what was counted since the last
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from oca.counters import Counters
+from oca.counters import Counters, Histograms
 
 SOCKET_NAME: Final = "edge.sock"
 
@@ -48,15 +48,47 @@ class Want(msgspec.Struct, frozen=True, tag="want"):
     """The last slice wanted, inclusive."""
 
 
+class Playback(msgspec.Struct, array_like=True):
+    """What players said of themselves (CMCD) when they asked for an object: sums, and of how many."""
+
+    requests: int = 0
+    starvations: int = 0
+    buffers: int = 0
+    buffer_s: float = 0.0
+    bitrates: int = 0
+    bitrate_bps: int = 0
+
+    def add(self, other: Playback) -> None:
+        self.requests += other.requests
+        self.starvations += other.starvations
+        self.buffers += other.buffers
+        self.buffer_s += other.buffer_s
+        self.bitrates += other.bitrates
+        self.bitrate_bps += other.bitrate_bps
+
+
 class Touch(msgspec.Struct, frozen=True, array_like=True):
+    """What clients of one network had of one object, since the last report."""
+
     key: str
-    requests: int
-    bytes: int
+    network: str
+    hits: int
+    misses: int
+    hit_bytes: int
+    miss_bytes: int
+    sessions: tuple[int, ...]
+    """Of `oca.sessions`: at most `KEPT`."""
+    playback: Playback | None = None
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):
+    """Everything but ``connections`` is since the last report."""
+
     worker: int
     counters: Counters
+    histograms: Histograms
+    refusals: dict[str, int]
+    """Tokens refused, by reason."""
     connections: int
     touched: tuple[Touch, ...]
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from contracts.objectkey import BadKey, parse_key, title_of
 from contracts.problem import Problem
 from contracts.token import PARAMETER, Grant, KeyRing, Refusal, TokenRefused, verify_identity, verify_viewer
+from oca.sessions import session_id
 
 _REMEMBERED: Final = 8192
 _PREFIX: Final = PARAMETER + "="
@@ -25,6 +26,8 @@ class Route:
 
     key: str
     expires_at: float
+    session: int = 0
+    """Of `oca.sessions`; 0 where no token names one."""
 
 
 class Refused(Exception):
@@ -59,19 +62,19 @@ class Authoriser:
             return self._remember(target, Route(key, float("inf")))
         if token is not None:
             grant = self._grant(token, key, now, trusted)
-            return self._remember(target, Route(key, grant.expires_at))
+            return self._remember(target, _granted(key, grant))
         token = _cookie(headers.get(b"cookie", ""))
         if token is not None:
-            return Route(key, self._grant(token, key, now, trusted).expires_at)
+            return _granted(key, self._grant(token, key, now, trusted))
         scheme, _, token = headers.get(b"authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refused(Problem.TOKEN_MISSING, f"no {PARAMETER} in path, query, cookie or Authorization")
-        return Route(key, self._bearer(token.strip(), key, now, trusted))
+        return self._bearer(token.strip(), key, now, trusted)
 
-    def _bearer(self, token: str, key: str, now: float, trusted: bool) -> float:
+    def _bearer(self, token: str, key: str, now: float, trusted: bool) -> Route:
         """A viewer's token, or the identity of an appliance of the tier below."""
         try:
-            return self._grant(token, key, now, trusted).expires_at
+            return _granted(key, self._grant(token, key, now, trusted))
         except Refused as refused:
             if refused.detail is None or Refusal.TYPE.value not in refused.detail:
                 raise
@@ -79,7 +82,7 @@ class Authoriser:
             verify_identity(token, self._peers, audience=self._appliance, now=now)
         except TokenRefused as error:
             raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
-        return now
+        return Route(key, now)
 
     def _grant(self, token: str, key: str, now: float, trusted: bool) -> Grant:
         known = self._grants.get(token)
@@ -104,6 +107,10 @@ class Authoriser:
         _bound(self._routes)
         self._routes[target] = route
         return route
+
+
+def _granted(key: str, grant: Grant) -> Route:
+    return Route(key, grant.expires_at, session_id(grant.session) if grant.session else 0)
 
 
 def _bound(table: dict[bytes, Route] | dict[str, Grant | Refusal]) -> None:

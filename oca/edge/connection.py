@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from contracts.problem import Problem
@@ -64,7 +65,7 @@ class Connection:
     def __init__(self, worker: Worker, wire: Wire, address: str, network: Network) -> None:
         self.worker = worker
         self.network = network
-        self._address = address
+        self._account = worker.ledger.open(address)
         self.state = _IDLE
         self.deadline = worker.now + worker.limits.idle_timeout_s
         self._reader = RequestReader(worker.limits)
@@ -165,6 +166,8 @@ class Connection:
         if found is None or self.worker.draining or self._over():
             return False
         self._request, self._missed, self._range_at = found.request, False, found.range_at
+        self._account.began = monotonic()
+        self._account.session = found.session or self._account.peer
         start, end = found.span
         self._delivery.begin(found.status, found.head, (found.span,), end - start, found.file)
         self._sending(found.file)
@@ -187,7 +190,7 @@ class Connection:
 
     def _begin(self, request: Request) -> None:
         self._request, self._missed = request, False
-        worker = self.worker
+        worker, target = self.worker, self._account.asks(request)
         if request.method == b"":
             self._answer(error(Problem[request.headers[b"problem"]], b"GET", request.headers[b"refused"]))
             return
@@ -206,13 +209,14 @@ class Connection:
             self._answer(error(Problem.METHOD, request.method))
             return
         try:
-            route = worker.authoriser.route(request.target, request.headers, worker.clock, self._trusted())
+            route = worker.authoriser.route(target, request.headers, worker.clock, self._trusted())
         except Refused as refused:
             if refused.problem is not Problem.BAD_KEY:
                 self.network.refusals += 1
-                worker.counters.tokens_refused += 1
+                worker.ledger.refused(refused.problem, refused.detail)
             self._answer(error(refused.problem, request.method, refused.detail))
             return
+        self._account.granted(route.session)
         found = worker.files.get(route.key)
         if found is not None:
             if request.raw and found.bitmap is None:
@@ -269,11 +273,12 @@ class Connection:
             self._read_failed(fault)
             return False
         except OSError:
-            self._abort()
+            self.close()
             return False
         if progress is _DONE:
             self._sent()
             return True
+        self._account.waits(delivery, self._missed)
         if delivery.moved:
             self.deadline = self._must_move()
         if progress is Progress.FULL:
@@ -303,13 +308,10 @@ class Connection:
         )
 
     def _sent(self) -> None:
-        delivery, worker = self._delivery, self.worker
+        delivery = self._delivery
         self._wire.ignore_room()
-        file, count = delivery.file, delivery.body_bytes
-        worker.counters.answered(delivery.status, count if file is not None else 0, missed=self._missed)
-        if file is not None and count:
-            worker.touch(file.item.key, count)
-        delivery.file = None
+        self._account.sent(delivery, self._missed, self._request)
+        delivery.file, delivery.started = None, False
         self.state = _IDLE
 
     def _warmed(self, end: int, fault: OSError | None) -> None:
@@ -350,7 +352,7 @@ class Connection:
     def _fail(self, problem: Problem) -> None:
         """An error when the head is not out yet; otherwise all that is left is to cut the answer short."""
         if self._delivery.started:
-            self._abort()
+            self.close()
             return
         self._answer(error(problem, self._request.method))
         self._drive()
@@ -367,14 +369,8 @@ class Connection:
         elif self.state is _WARMING:
             # The thread cannot be called back from the disk. It tells us when it is.
             self.deadline = self.worker.now + self.worker.limits.send_timeout_s
-        elif self.state is _SENDING:
-            self._abort()
         else:
             self.close()
-
-    def _abort(self) -> None:
-        self.worker.counters.aborted += 1
-        self.close()
 
     def _end(self) -> None:
         """Says that nothing more comes, and lets the client close first, within a bound."""
@@ -392,6 +388,9 @@ class Connection:
             return
         if self.state is _WAITING and self._delivery.file is not None:
             self.worker.store.leave(self._delivery.file.item.key, self)
+        if self.state is not _IDLE and self.state is not _LINGERING:
+            self._account.cut(self._delivery, self._missed, self._request)
+        self._account.close()
         self.state = _CLOSED
         self._wire.close()
         self._delivery.clear()

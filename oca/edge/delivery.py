@@ -83,6 +83,14 @@ class Delivery:
         self._parts.clear()
         self._pending = b""
 
+    def unsent_bytes(self) -> int:
+        """Of the body, what is still to go out."""
+        left = len(self._pending)
+        for part in self._parts:
+            left += part[1] - part[0] if isinstance(part, tuple) else len(part)
+        # The head, as long as it is pending, is not of the body.
+        return min(left, self.body_bytes)
+
     def pump(self, now: float) -> Progress:
         """Sends what it can; raises `DiskFault`, and OSError when the client is gone."""
         self.moved = False

@@ -20,12 +20,13 @@ from daemon.config import ConfigError
 from daemon.log import event
 from oca import ipc
 from oca.config import Config
-from oca.counters import Counters
 from oca.edge import tls
+from oca.edge.accesslog import AccessLog
 from oca.edge.answer import partial, whole
 from oca.edge.authorise import Authoriser
 from oca.edge.connection import Connection
 from oca.edge.files import Files, OpenFile
+from oca.edge.ledger import Ledger
 from oca.edge.networks import Networks
 from oca.edge.repeat import Recalled, Repeats, cut
 from oca.edge.storelink import StoreLink
@@ -53,7 +54,9 @@ class Worker:
         self.miss = b"Cache-Status: %b; fwd=miss; stored\r\n" % config.appliance.encode()
         self.repeats = Repeats()
         self.loop = asyncio.get_running_loop()
-        self.counters = Counters()
+        self.log = AccessLog(config.access_log, config.appliance) if config.access_log else None
+        self.ledger = Ledger(self.log)
+        self.counters = self.ledger.counters
         self.draining = False
         self.files = Files([disk.path for disk in config.disks], self._fault)
         self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain)
@@ -71,7 +74,6 @@ class Worker:
         self._tls = tls.Acceptor(config.tls) if config.tls is not None else None
         self._share = max(1, config.limits.connections // config.worker_count)
         self._connections: set[Connection] = set()
-        self._touched: dict[str, list[int]] = {}
         self._threads = ThreadPoolExecutor(_WARMING_THREADS, thread_name_prefix="warm")
         self._origins = frozenset(config.cors_origins)
         self._tick()
@@ -86,6 +88,7 @@ class Worker:
         for sock in self._listening:
             sock.setblocking(False)
             self._listen(sock)
+        self.ledger.watch(self.loop)
         os.write(ready, b"r")
         while not stop.is_set():
             try:
@@ -97,6 +100,8 @@ class Worker:
             self.loop.remove_reader(sock.fileno())
         await self._leave()
         self._report()
+        if self.log is not None:
+            self.log.close()
         link.cancel()
 
     async def _leave(self) -> None:
@@ -171,15 +176,7 @@ class Worker:
                 return None
             status, head = 206, partial(what, start, end)
         head = b"".join((head, self.hit, repeat.fields, self.tail))
-        return Recalled(repeat.request, status, head, (start, end), file, range_at)
-
-    def touch(self, key: str, count: int) -> None:
-        row = self._touched.get(key)
-        if row is None:
-            self._touched[key] = [1, count]
-        else:
-            row[0] += 1
-            row[1] += count
+        return Recalled(repeat.request, status, head, (start, end), file, range_at, repeat.session)
 
     def cors(self, headers: Mapping[bytes, str]) -> bytes:
         """The CORS fields for whoever asks (Fetch standard); nothing for origins that are not configured."""
@@ -227,13 +224,16 @@ class Worker:
         self.tail = b"Date: %b\r\nConnection: keep-alive\r\n\r\n" % date
         self.last_tail = b"Date: %b\r\nConnection: close\r\n\r\n" % date
         self.networks.second()
+        if self.log is not None:
+            self.log.tick(self.clock)
         for connection in [item for item in getattr(self, "_connections", ()) if item.deadline < self.now]:
             connection.expire()
 
     def _report(self) -> None:
-        touched, self._touched = self._touched, {}
-        rows = tuple(ipc.Touch(key, requests, count) for key, (requests, count) in touched.items())
-        self.store.send(ipc.Report(self.number, self.counters, len(self._connections), rows))
+        if self.store.up:
+            self.store.send(self.ledger.take(self.number, len(self._connections)))
+        else:
+            self.ledger.hold()
 
     def _drain(self, on: bool) -> None:
         """From now on each answer is the last of its connection, and who is new is sent elsewhere."""

@@ -43,6 +43,8 @@ class Repeat:
     """Whether a range was cut out."""
     fields: bytes
     """The response fields that depend on who asks (CORS)."""
+    session: int
+    """Of `oca.sessions`; 0 where the request names none."""
 
 
 class Recalled(NamedTuple):
@@ -55,6 +57,7 @@ class Recalled(NamedTuple):
     file: OpenFile
     range_at: int
     """Where the range stood: a hint for the next one."""
+    session: int
 
 
 def cut(data: bytes, at: int) -> tuple[bytes, int, int, int]:
@@ -98,7 +101,8 @@ class Repeats:
             # Not in another form, which was not cut out.
             and (end < 0) == (b"range" not in request.headers)
         ):
-            self._add(shape, Repeat(request, route.key, route.expires_at, end >= 0, fields))
+            repeat = Repeat(request, route.key, route.expires_at, end >= 0, fields, route.session)
+            self._add(shape, repeat)
 
     def _add(self, shape: bytes, repeat: Repeat) -> None:
         if len(self._known) >= _REMEMBERED:

@@ -35,6 +35,7 @@ class Request:
     target: bytes = b""
     headers: dict[bytes, str] = field(default_factory=dict)
     keep_alive: bool = True
+    version: str = "HTTP/1.1"
     raw: bytes = b""
     """The head as it came, when nothing else came with it or before it; else empty."""
 
@@ -119,7 +120,8 @@ class RequestReader:
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
         host = request.headers.get(b"host")
-        if host is None and self._parser.get_http_version() != "1.0":
+        request.version = f"HTTP/{self._parser.get_http_version()}"
+        if host is None and request.version != "HTTP/1.0":
             self._refuse("Host is missing: RFC 9112 section 3.2")
         if host and _host(host) is None:
             self._refuse("Host is not a host")

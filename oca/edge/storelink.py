@@ -76,6 +76,11 @@ class StoreLink(asyncio.Protocol):
         for payload in self._unframer.feed(data):
             self._received(ipc.decode_to_edge(payload))
 
+    @property
+    def up(self) -> bool:
+        """Whether there is a storekeeper to talk to."""
+        return self._transport is not None
+
     def locate(self, key: str, callback: Callable[[OpenFile | Outcome], None]) -> None:
         """Calls back with the object once it is found or begun, or with why it is not."""
         if self._transport is None:

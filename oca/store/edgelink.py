@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +15,7 @@ import msgspec
 from contracts.framing import BadFrame, Unframer, pack
 from daemon.log import event
 from oca import ipc
-from oca.counters import Counters
+from oca.counters import Traffic
 from oca.store.disks import is_disk_fault
 from oca.store.pull import Puller
 from oca.store.store import Store
@@ -22,14 +24,18 @@ log = logging.getLogger("oca.store.edgelink")
 
 
 class EdgeLinks:
-    """Counters are kept per worker place; what a dead worker counted is carried over to its heir."""
+    """Workers report what they counted since their last report; here it is added up."""
 
     def __init__(self, store: Store, puller: Puller) -> None:
         self._store = store
         self._puller = puller
         self._links: set[_Link] = set()
-        self._retired = Counters()
+        self.traffic = Traffic()
         self.draining = False
+        self._nobody = asyncio.Event()
+        self._nobody.set()
+        self.touched: list[Callable[[tuple[ipc.Touch, ...]], None]] = []
+        """Called with what each report says of objects."""
         store.listeners.append(self.tell)
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -48,13 +54,10 @@ class EdgeLinks:
     def connections(self) -> int:
         return sum(link.connections for link in self._links)
 
-    def counters(self) -> Counters:
-        """The sum over all workers that ever were, since the storekeeper started."""
-        total = Counters()
-        total.add(self._retired)
-        for link in self._links:
-            total.add(link.counters)
-        return total
+    async def last_reports(self, timeout_s: float) -> None:
+        """Returns once no worker is connected; what they reported as they went has then been counted."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._nobody.wait(), timeout_s)
 
     def drain(self, on: bool) -> None:
         self.draining = on
@@ -67,12 +70,14 @@ class EdgeLinks:
 
     def opened(self, link: _Link) -> None:
         self._links.add(link)
+        self._nobody.clear()
         if self.draining:
             link.send(ipc.Drain(True))
 
     def closed(self, link: _Link) -> None:
         self._links.discard(link)
-        self._retired.add(link.counters)
+        if not self._links:
+            self._nobody.set()
 
     def received(self, link: _Link, message: ipc.ToStore) -> None:
         if isinstance(message, ipc.Want):
@@ -82,9 +87,12 @@ class EdgeLinks:
             link.tasks.add(task)
             task.add_done_callback(link.tasks.discard)
         elif isinstance(message, ipc.Report):
-            link.counters, link.connections = message.counters, message.connections
+            link.connections = message.connections
+            self.traffic.add(message.worker, message.counters, message.histograms, message.refusals)
             for touch in message.touched:
-                self._store.index.touch(touch.key, touch.requests)
+                self._store.index.touch(touch.key, touch.hits + touch.misses)
+            for listener in self.touched:
+                listener(message.touched)
         else:
             self._fault(message)
 
@@ -107,7 +115,6 @@ class _Link(asyncio.Protocol):
     def __init__(self, links: EdgeLinks) -> None:
         self._links = links
         self._unframer = Unframer()
-        self.counters = Counters()
         self.connections = 0
         self.tasks: set[asyncio.Task[None]] = set()
 

@@ -39,6 +39,8 @@ from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_
 log = logging.getLogger("oca.store")
 
 _RATE_WINDOW_S = 5.0
+_LAST_REPORTS_S = 1.0
+"""For workers that end with us to say what they counted; they have gone already when the supervisor stops us."""
 _NOTICE_S = 2.0
 """Between telling steering and sending players away: steering's answers in flight arrive."""
 
@@ -62,7 +64,7 @@ class Storekeeper:
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index)
         self.admin = Admin(
             self.status,
-            self.links.counters,
+            lambda: self.links.traffic,
             self.object_status,
             self.not_ready,
             self.drain,
@@ -99,6 +101,7 @@ class Storekeeper:
         done, _ = await asyncio.wait([stopped, *chores], return_when=asyncio.FIRST_COMPLETED)
         for chore in chores:
             chore.cancel()
+        await self.links.last_reports(_LAST_REPORTS_S)
         for server in servers:
             server.close()
         await runner.cleanup()
@@ -135,7 +138,7 @@ class Storekeeper:
     async def _rate(self) -> None:
         """Keeps the last seconds' totals of bytes sent, for ``tx_bps``."""
         while True:
-            total = self.links.counters()
+            total = self.links.traffic.counters
             now = time.monotonic()
             self._rates.append((now, total.hit_bytes + total.miss_bytes))
             while self._rates[0][0] < now - _RATE_WINDOW_S:
@@ -183,7 +186,7 @@ class Storekeeper:
         return None
 
     def status(self) -> Status:
-        counters = self.links.counters()
+        counters = self.links.traffic.counters
         on_disk: dict[str, int] = {}
         for entry in self.store.index:
             path = str(entry.disk.path)

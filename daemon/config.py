@@ -15,10 +15,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 import yaml
 
+from daemon.line import one_line
+
 T = TypeVar("T")
 
 MAX_CONFIG_BYTES: Final = 64 << 20
 """A fleet file of 17,000 appliances is about 6 MB."""
+
+MAX_ALIASED: Final = 100_000
+"""Values that aliases may repeat, all together: ten aliases of ten aliases of ... would fill the memory."""
 
 _location = re.compile(r"\A(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?\Z", re.DOTALL)
 _step = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
@@ -27,7 +32,10 @@ Path_ = tuple[Hashable, ...]
 
 
 class ConfigError(Exception):
-    """What is wrong with a configuration: ``FILE:LINE: KEY: what, and what would be right``."""
+    """What is wrong with a configuration: ``FILE:LINE: KEY: what, and what would be right``; one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def load(path: Path, kind: type[T]) -> T:
@@ -44,19 +52,13 @@ def load(path: Path, kind: type[T]) -> T:
 
 def parse(raw: bytes | str, kind: type[T], name: str) -> T:
     """As `load`, from text; ``name`` stands for the file in errors."""
+    node = _compose(raw, name)
+    reading = _Reading(name)
     try:
-        node = yaml.compose(raw, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{name}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{name}: not YAML: {error}") from None
-    lines: dict[Path_, int] = {}
-    try:
-        data = _plain(node, (), lines, name, frozenset()) if node is not None else {}
+        data = reading.plain(node, (), frozenset()) if node is not None else {}
     except RecursionError:
         raise ConfigError(f"{name}: nested too deeply") from None
+    lines = reading.lines
     _refuse_unknown(msgspec.inspect.type_info(kind), data, (), lines, name)
     try:
         return msgspec.convert(data, kind, strict=True)
@@ -64,38 +66,77 @@ def parse(raw: bytes | str, kind: type[T], name: str) -> T:
         raise ConfigError(_explain(str(error), lines, name)) from None
 
 
-def _plain(
-    node: yaml.Node, path: Path_, lines: dict[Path_, int], name: str, open_nodes: frozenset[int]
-) -> Any:
-    """Plain data of a node, noting the line of every path; refuses a key that stands twice."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if id(node) in open_nodes:
-        raise ConfigError(f"{name}:{node.start_mark.line + 1}: an alias inside what it names")
-    inside = open_nodes | {id(node)}
-    if isinstance(node, yaml.MappingNode):
-        result: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = _scalar(key_node, name)
-            if key in result:
-                raise ConfigError(
-                    f"{name}:{key_node.start_mark.line + 1}: {_dotted((*path, key))}: stands twice"
-                )
-            lines[(*path, key)] = key_node.start_mark.line + 1
-            result[key] = _plain(value_node, (*path, key), lines, name, inside)
-        return result
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*path, index), lines, name, inside) for index, item in enumerate(node.value)]
-    return _scalar(node, name)
-
-
-def _scalar(node: yaml.Node, name: str) -> Any:
+def _compose(raw: bytes | str, name: str) -> yaml.Node | None:
+    """The document's node; None when it has none. PyYAML's own errors have two lines: ours have one."""
     try:
+        return yaml.compose(raw, Loader=yaml.CSafeLoader)
+    except yaml.reader.ReaderError as error:
+        before = (raw.encode(errors="replace") if isinstance(raw, str) else raw)[: error.position]
+        line = before.count(b"\n") + 1
+        raise ConfigError(
+            f"{name}:{line}: not YAML: not UTF-8 text, or a character that YAML has no place for"
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{name}:{mark.line + 1}" if mark is not None else name
+        raise ConfigError(f"{where}: not YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"{name}: not YAML: {error}") from None
+
+
+class _Reading:
+    """One document on its way from nodes to plain data; `lines` is the line of every path in it."""
+
+    def __init__(self, name: str) -> None:
+        self.lines: dict[Path_, int] = {}
+        self._name = name
+        self._seen: set[int] = set()
+        self._aliased = 0
+
+    def plain(self, node: yaml.Node, path: Path_, open_nodes: frozenset[int]) -> Any:
+        """Plain data of a node; refuses a key that stands twice, and aliases without an end."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if id(node) in open_nodes:
+            raise self._error(node, "an alias inside what it names")
+        if id(node) in self._seen:
+            self._aliased += 1
+            if self._aliased > MAX_ALIASED:
+                raise self._error(node, f"aliases repeat more than {MAX_ALIASED} values: write them out")
+        self._seen.add(id(node))
+        inside = open_nodes | {id(node)}
+        if isinstance(node, yaml.MappingNode):
+            result: dict[Any, Any] = {}
+            for key_node, value_node in node.value:
+                key = self._scalar(key_node)
+                if key in result:
+                    raise self._error(key_node, f"{_dotted((*path, key))}: stands twice")
+                self.lines[(*path, key)] = key_node.start_mark.line + 1
+                result[key] = self.plain(value_node, (*path, key), inside)
+            return result
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*path, index), inside) for index, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode):
-            raise ValueError("a key must be a word")
-        loader = yaml.SafeLoader("")
-        return loader.construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{name}:{node.start_mark.line + 1}: {error}") from None
+            raise self._error(node, "a key must be a word")
+        what = node.tag.removeprefix("tag:yaml.org,2002:")
+        if what == "merge":
+            raise self._error(node, "'<<' is not read here: write the keys out")
+        wrong = self._error(node, f"{node.value[:80]!r} is not of the kind {what!r}")
+        try:
+            value = yaml.SafeLoader("").construct_object(node)
+        except yaml.MarkedYAMLError as error:
+            raise self._error(node, error.problem or str(error.context)) from None
+        except (ValueError, LookupError, AttributeError, ArithmeticError):
+            # What PyYAML lets through when a tag (!!int, !!timestamp) stands before what is none.
+            raise wrong from None
+        if isinstance(value, list | dict | set):
+            raise wrong
+        return value
+
+    def _error(self, node: yaml.Node, why: str) -> ConfigError:
+        return ConfigError(f"{self._name}:{node.start_mark.line + 1}: {why}")
 
 
 def _refuse_unknown(

@@ -2,17 +2,25 @@
 
 log = logging.getLogger("oca.store")
 event(log, "object committed", key=key, size=size)
+
+Whatever stands in a field, it makes no second line, and no token, API key or password is written.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from typing import Any, Final
 
+from daemon.line import one_line, without_secrets
+
 LEVELS: Final = ("debug", "info", "warning", "error")
+
+_DEEPEST: Final = 6
+"""Of lists and mappings in a field; what is deeper is written as its text."""
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, /, **fields: Any) -> None:
@@ -43,12 +51,16 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "program": self._program,
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": without_secrets(record.getMessage()),
         }
-        line |= getattr(record, "fields", {})
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            line["traceback"] = without_secrets(self.formatException(record.exc_info))
+        for name, value in _fields(record).items():
+            free = without_secrets(name)
+            while free in line:
+                free += "_"  # a field that came from outside must not pass for one of ours
+            line[free] = _plain(value)
+        return json.dumps(line)
 
 
 class _Words(logging.Formatter):
@@ -57,8 +69,31 @@ class _Words(logging.Formatter):
         self._program = program
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         mark = "" if record.levelno <= logging.INFO else f" {record.levelname.lower()}:"
-        text = f"{clock} {self._program}{mark} {record.getMessage()} {fields}".rstrip()
-        return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+        said = one_line(without_secrets(f"{record.getMessage()} {fields}".rstrip()))
+        text = f"{clock} {self._program}{mark} {said}"
+        if record.exc_info:
+            # Set in, so that no line of it passes for an event.
+            trace = without_secrets(self.formatException(record.exc_info)).split("\n")
+            text += "".join(f"\n    {one_line(line)}" for line in trace)
+        return text
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(record, "fields", {})
+    return found
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """``value`` as JSON knows it, its secrets cut out; what JSON does not know as its text."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return {without_secrets(str(name)): _plain(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth < _DEEPEST:
+        return [_plain(inner, depth + 1) for inner in value]
+    return without_secrets(str(value))

@@ -35,6 +35,10 @@ TTL_S: Final = 30
 
 MAX_PATHWAYS: Final = 10
 
+_BODY_UNREAD: Final = {
+    problem.status for problem in (Problem.BAD_REQUEST, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE)
+}
+
 
 class Api:
     def __init__(self, config: Config, view: FleetView, signer: Signer, api_keys: Iterable[str]) -> None:
@@ -94,7 +98,7 @@ class Api:
         except Exception:
             log.exception("request failed")
             answer = _problem(Problem.INTERNAL)
-        if answer.status in {Problem.BAD_REQUEST.status, Problem.TOO_LARGE.status}:
+        if answer.status in _BODY_UNREAD:
             answer.force_close()  # whatever is left of the body is nobody's
         return answer
 

@@ -56,7 +56,8 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
     if paths.api_keys.exists() and not new_api_key:
         return None
     hashes = sorted(load_api_keys(paths)) if paths.api_keys.exists() else []
-    api_key = secrets.token_urlsafe(32)
+    # A word in front: `--key -xyz` would be taken for an option, and one key in 64 begins so.
+    api_key = f"nc_{secrets.token_urlsafe(32)}"
     _write(paths.api_keys, [*hashes, hash_api_key(api_key)], mode=0o600)
     return api_key
 

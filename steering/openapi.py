@@ -45,7 +45,7 @@ def openapi() -> dict[str, Any]:
                     "candidates for a playback, best first",
                     "SteerResponse",
                     asked="SteerRequest",
-                    refusals=(400, 401, 403, 404, 413, 422, 429, 503),
+                    refusals=(400, 401, 403, 404, 408, 413, 422, 429, 503),
                 )
             },
             "/v1/steer/{session}/hls": manifest,
@@ -55,7 +55,7 @@ def openapi() -> dict[str, Any]:
                     "an appliance lives",
                     "HeartbeatReply",
                     asked="Heartbeat",
-                    refusals=(400, 403, 413, 422),
+                    refusals=(400, 403, 408, 413, 422),
                     security="identity",
                 )
             },

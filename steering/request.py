@@ -50,7 +50,7 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
                 if len(body) > limit_bytes:
                     raise too_large
     except TimeoutError:
-        raise Refused(Problem.BAD_REQUEST, f"the body did not arrive within {BODY_S:.0f} s") from None
+        raise Refused(Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_S:.0f} s") from None
     except (ClientPayloadError, web.RequestPayloadError, ConnectionError):
         raise Refused(Problem.BAD_REQUEST, "the body broke off") from None
     return bytes(body)

@@ -239,8 +239,9 @@ def test_a_body_that_never_ends_is_given_up(shared: Service) -> None:
     with shared.connect() as sock:
         sock.sendall(request_of(shared, QUESTION)[:-1])
         answer = read_all(sock)
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"did not arrive within 5 s" in answer
+    assert b"connection: close" in answer.lower()
 
 
 def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(shared: Service) -> None:

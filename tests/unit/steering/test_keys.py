@@ -61,6 +61,13 @@ def test_a_new_api_key_joins_the_old_ones(tmp_path: Path) -> None:
     assert len(keys) == 3
 
 
+def test_an_api_key_is_never_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_urlsafe", lambda _: "-" * 43)
+    key = make(Paths(tmp_path), new_api_key=False)
+    assert key is not None
+    assert not key.startswith("-")
+
+
 def test_secrets_are_readable_by_their_owner_alone_and_the_api_key_is_nowhere(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     key = make(paths, new_api_key=False)

@@ -21,6 +21,8 @@ from bench.edge.content import Wire
 
 _DROP_BYTES: Final = 4 << 20
 _TICKS: Final = 100  # USER_HZ, proc(5)
+COUNTER: Final = b"000000000"
+"""Stands for a number that no request before has had."""
 
 _context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _context.check_hostname = False
@@ -43,6 +45,8 @@ class Task(msgspec.Struct, frozen=True):
     connections: int
     warm_s: float
     measured_s: float
+    first: int = 0
+    """The number that stands first where a request has the word `COUNTER`; each request has its own."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -50,6 +54,8 @@ class Result(msgspec.Struct, frozen=True):
     bytes: int
     elapsed_s: float
     cpu_s: float
+    """Of the server, all processes."""
+    client_cpu_s: float
     p50_s: float
     p99_s: float
 
@@ -87,7 +93,7 @@ def connect(port: int, wire: Wire, session: ssl.SSLSession | None = None) -> soc
     """A connection to the server under test, which shows a certificate of nobody's."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock if wire is Wire.PLAIN else _context.wrap_socket(sock, session=session)
+    return sock if wire in {Wire.PLAIN, Wire.PLAIN_NEW} else _context.wrap_socket(sock, session=session)
 
 
 def cpu_s(pids: tuple[int, ...]) -> float:
@@ -119,9 +125,9 @@ def answer_bytes(port: int, wire: Wire, request: bytes, expected: bytes) -> int:
 
 def play(task: Task) -> Result:
     """Open connections, one request after the other on each."""
-    requests = [target.request for target in task.targets]
+    requests = _Requests(task)
     lengths = [target.answer_bytes for target in task.targets]
-    count = len(requests)
+    count = len(lengths)
     buffer = bytearray(_DROP_BYTES)
     poll = select.epoll()
     players: dict[int, _Player] = {}
@@ -132,7 +138,7 @@ def play(task: Task) -> Result:
     meter = _Meter(task)
     for player in players.values():
         player.left, player.asked_at = lengths[player.at], meter.now
-        player.sock.send(requests[player.at])
+        player.sock.send(requests.get(player.at))
     while not meter.over():
         for fd, _ in poll.poll(1.0):
             player = players[fd]
@@ -143,7 +149,7 @@ def play(task: Task) -> Result:
                     meter.done(player.asked_at, lengths[player.at])
                     player.at = (player.at + 1) % count
                     player.left, player.asked_at = lengths[player.at], meter.now
-                    player.sock.send(requests[player.at])
+                    player.sock.send(requests.get(player.at))
                     break
                 if task.wire is Wire.PLAIN:
                     break
@@ -153,12 +159,13 @@ def play(task: Task) -> Result:
 
 
 def reconnect(task: Task) -> Result:
-    """A connection for each request, one after the other."""
+    """A connection for each request, one after the other; each target once when the wire is `PLAIN_NEW`."""
     meter = _Meter(task)
     session: ssl.SSLSession | None = None
-    for at in itertools.cycle(range(len(task.targets))):
+    once = task.wire is Wire.PLAIN_NEW
+    for at in range(len(task.targets)) if once else itertools.cycle(range(len(task.targets))):
         if meter.over():
-            return meter.result()
+            break
         target = task.targets[at]
         begun = time.perf_counter()
         sock = connect(task.port, task.wire, session)
@@ -169,14 +176,28 @@ def reconnect(task: Task) -> Result:
             if not got:
                 raise WrongAnswer("the connection ended under load")
             left -= got
-        assert isinstance(sock, ssl.SSLSocket)
         if task.wire is Wire.TLS_RESUMED:
+            assert isinstance(sock, ssl.SSLSocket)
             if session is not None and not sock.session_reused:
                 raise WrongAnswer("the server did not resume the session")
             session = sock.session
         sock.close()
         meter.done(begun, target.answer_bytes)
-    raise AssertionError("a cycle does not end")
+    return meter.result()
+
+
+class _Requests:
+    """What to send for the target at an index: the same bytes each time, or numbered."""
+
+    def __init__(self, task: Task) -> None:
+        self._whole = [target.request for target in task.targets]
+        self._split = [whole.partition(COUNTER) for whole in self._whole]
+        self._numbers = itertools.count(task.first)
+        self.get = self._whole.__getitem__ if COUNTER not in self._whole[0] else self._numbered
+
+    def _numbered(self, at: int) -> bytes:
+        before, _, after = self._split[at]
+        return b"%b%09d%b" % (before, next(self._numbers), after)
 
 
 class _Meter:
@@ -188,7 +209,7 @@ class _Meter:
         self._requests = 0
         self._bytes = 0
         self._took: list[float] = []
-        self._cpu_s = 0.0
+        self._cpu_s = self._client_cpu_s = 0.0
         self.now = time.perf_counter()
         self._begin = self.now + task.warm_s
         self._end = self._begin + task.measured_s
@@ -197,7 +218,7 @@ class _Meter:
         self.now = time.perf_counter()
         if not self._measuring and self.now >= self._begin:
             self._measuring, self._begin = True, self.now
-            self._cpu_s = cpu_s(self._task.pids)
+            self._cpu_s, self._client_cpu_s = cpu_s(self._task.pids), time.process_time()
         return self.now >= self._end
 
     def done(self, asked_at: float, count: int) -> None:
@@ -210,9 +231,12 @@ class _Meter:
     def result(self) -> Result:
         elapsed, used = time.perf_counter() - self._begin, cpu_s(self._task.pids) - self._cpu_s
         took = sorted(self._took)
+        if not took:
+            raise WrongAnswer("no answer came in time")
         return Result(
-            self._requests, self._bytes, elapsed, used, took[len(took) // 2], took[len(took) * 99 // 100]
-        )
+            self._requests, self._bytes, elapsed, used, time.process_time() - self._client_cpu_s,
+            took[len(took) // 2], took[len(took) * 99 // 100],
+        )  # fmt: skip
 
 
 def main() -> int:

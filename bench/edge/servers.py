@@ -1,78 +1,33 @@
-"""The servers side by side: an appliance with one edge worker, and nginx with one worker.
+"""A server under test, and ours: an appliance that holds every file it is given.
 
-Both check a signed link on each request, log, and send ETag, Last-Modified, Accept-Ranges and a
-Cache-Control. nginx has what its tuning guides name: sendfile, tcp_nopush, open_file_cache, a
-buffered access log.
+All servers check a signed link on each request, log, and send ETag, Last-Modified, Accept-Ranges and a
+Cache-Control; what one of them cannot do stands in its ``note``.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
+import itertools
 import os
-import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import psutil
 
-from bench.edge.content import TITLE, body, keys
+from bench.edge.content import TITLE, File
+from contracts import ingest
 from steering.keys import Paths, Signer, make
 from tests import certificates
-from tests.appliance import free_port, running
+from tests.appliance import Appliance, free_port, published, running
 
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1
-
-_SECRET: Final = "bench"
-_NGINX: Final = """
-worker_processes 1;
-daemon off;
-pid {root}/nginx.pid;
-error_log {root}/error.log;
-events {{ worker_connections 30000; }}
-http {{
-    types {{ video/mp4 m4s mp4; }}
-    sendfile on;
-    tcp_nopush on;
-    tcp_nodelay on;
-    keepalive_timeout 60s;
-    keepalive_requests 100000000;
-    open_file_cache max=10000 inactive=60s;
-    open_file_cache_valid 60s;
-    access_log {root}/access.log combined buffer=64k flush=1s;
-    client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
-    fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        listen 127.0.0.1:{tls_port} ssl backlog=4096;
-        ssl_certificate {certificate};
-        ssl_certificate_key {key};
-        ssl_protocols TLSv1.3;
-        ssl_buffer_size 256k;
-        ssl_session_cache shared:s:10m;
-        ssl_session_tickets on;
-        location / {{
-            root {root}/media;
-            secure_link $arg_md5,$arg_expires;
-            secure_link_md5 "$secure_link_expires$uri {secret}";
-            if ($secure_link = "") {{ return 403; }}
-            if ($secure_link = "0") {{ return 403; }}
-            add_header Cache-Control "public, max-age=31536000, immutable";
-            add_header Cache-Status "nginx; hit";
-            add_header Access-Control-Allow-Origin *;
-            add_header Timing-Allow-Origin *;
-            add_header Access-Control-Expose-Headers "Cache-Status, Content-Range, Content-Length, Date, ETag";
-        }}
-    }}
-}}
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +36,12 @@ class Server:
 
     name: str
     port: int
-    tls_port: int
+    tls_port: int | None
     pids: tuple[int, ...]
-    links: dict[str, str]
-    """Request target, signed, by key."""
+    link: Callable[[str], str]
+    """A request target for a key, signed for a viewer who was never here before."""
+    note: str = ""
+    """What it does not do that the others do."""
 
     def memory_bytes(self) -> int:
         """Proportional set size of all processes: shared pages count once."""
@@ -92,81 +49,80 @@ class Server:
 
 
 @contextlib.contextmanager
-def appliance(root: Path) -> Iterator[Server]:
-    """An appliance of ours, holding every file."""
+def appliance(
+    root: Path,
+    files: Iterable[File],
+    *,
+    workers: int = 1,
+    cores: tuple[int, ...] = (SERVER_CORE,),
+    name: str = "nearcast",
+    **changes: object,
+) -> Iterator[Server]:
+    """An appliance of ours; worker ``i`` is pinned to ``cores[i]``, the rest to the first of them."""
     root.mkdir()
     paths = Paths(root / "steering")
     make(paths, new_api_key=False)
-    token, _ = Signer.load(paths).sign(TITLE, "bench", time.time(), 86400)
+    signer, number = Signer.load(paths), itertools.count()
     auth = {"required": True, "keys_file": str(paths.public)}
     certificate, key = certificates.make(root)
     tls_port = free_port()
     tls = {"certificate_file": str(certificate), "key_file": str(key), "listen": f"127.0.0.1:{tls_port}"}
-    disks = [{"path": str(root / name), "capacity_bytes": 1 << 30} for name in ("disk1", "disk2")]
-    # All of the load comes from one network here.
-    limits = {"requests_per_network": 10_000_000, "requests_per_connection": 1_000_000_000}
-    with running(root, auth=auth, disks=disks, tls=tls, limits=limits) as made:
-        for name in keys():
-            made.put(name, body(name))
+    disks = [{"path": str(root / disk), "capacity_bytes": 64 << 30} for disk in ("disk1", "disk2")]
+    # All of the load comes from few networks here.
+    limits = {
+        "requests_per_network": 10_000_000,
+        "requests_per_connection": 1_000_000_000,
+        "connections_per_network": 1_000_000,
+    }
+    config: dict[str, Any] = {
+        "auth": auth,
+        "disks": disks,
+        "tls": tls,
+        "limits": limits,
+        "workers": workers,
+        **changes,
+    }
+
+    def link(key: str) -> str:
+        token, _ = signer.sign(TITLE, f"viewer-{next(number)}", time.time(), 86400)
+        return f"/URISigningPackage={token}/{key}"
+
+    with running(root, **config) as made:
+        for file in files:
+            hold(made, file)
         supervisor = psutil.Process(made.process.pid)
         processes = [supervisor, *supervisor.children(recursive=True)]
-        _pin(processes)
-        links = {name: f"/URISigningPackage={token}/{name}" for name in keys()}
-        yield Server("nearcast", made.port, tls_port, tuple(process.pid for process in processes), links)
+        pin(processes, cores[0])
+        edges = [item for item in processes if "edge" in item.cmdline()]
+        for item, core in zip(edges, itertools.cycle(cores)):
+            pin([item], core)
+        yield Server(name, made.port, tls_port, tuple(item.pid for item in processes), link)
 
 
-@contextlib.contextmanager
-def nginx(root: Path) -> Iterator[Server]:
-    """A tuned nginx over the same files; raises FileNotFoundError where it is not installed."""
-    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-    if program is None:
-        raise FileNotFoundError("nginx is not installed: apt-get install nginx")
-    root.mkdir()
-    for key in keys():
-        path = root / "media" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body(key))
-    # Its worker gives up root's rights and must still reach the files.
-    for folder in (root, *root.parents[:1]):
-        folder.chmod(0o755)
-    port, tls_port = free_port(), free_port()
-    certificate, private = certificates.make(root)
-    config = root / "nginx.conf"
-    config.write_text(
-        _NGINX.format(
-            root=root, port=port, tls_port=tls_port, certificate=certificate, key=private, secret=_SECRET
-        )
-    )
-    process = subprocess.Popen([program, "-c", str(config), "-p", str(root), "-e", str(root / "error.log")])
-    try:
-        _wait_open(port, process)
-        master = psutil.Process(process.pid)
-        processes = [master, *master.children(recursive=True)]
-        _pin(processes)
-        links = {key: _signed(f"/{key}") for key in keys()}
-        yield Server("nginx", port, tls_port, tuple(item.pid for item in processes), links)
-    finally:
-        process.terminate()
-        process.wait()
+def hold(made: Appliance, file: File) -> None:
+    """Puts a file into the store, as the fill does."""
+    data = file.body()
+    item = msgspec.structs.replace(published(file.key, data), bitrate_bps=file.bitrate_bps)
+    reply = made.ingest(ingest.Reserve(item))
+    if not isinstance(reply, ingest.Reserved):
+        raise RuntimeError(f"{file.key}: {reply}")
+    with open(reply.path, "r+b") as staged:
+        staged.write(data)
+    reply = made.ingest(ingest.Commit(file.key))
+    if not isinstance(reply, ingest.Committed):
+        raise RuntimeError(f"{file.key}: {reply}")
 
 
-def _signed(path: str) -> str:
-    expires = int(time.time()) + 86400
-    digest = hashlib.md5(f"{expires}{path} {_SECRET}".encode(), usedforsecurity=False).digest()
-    mark = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    return f"{path}?md5={mark}&expires={expires}"
-
-
-def _pin(processes: list[psutil.Process]) -> None:
+def pin(processes: Iterable[psutil.Process], core: int) -> None:
     for process in processes:
         for thread in process.threads():
-            os.sched_setaffinity(thread.id, {SERVER_CORE})
+            os.sched_setaffinity(thread.id, {core})
 
 
-def _wait_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 10
+def wait_open(port: int, process: subprocess.Popen[bytes], what: str) -> None:
+    until = time.monotonic() + 20
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise RuntimeError("nginx did not start: see its error.log")
+    raise RuntimeError(f"{what} did not start")

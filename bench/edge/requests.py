@@ -1,0 +1,125 @@
+"""The first table: requests per CPU-second of every workload, server by server, in turns."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+
+from bench.edge.client import COUNTER, Result, Target, Task, answer_bytes
+from bench.edge.content import SEGMENTS, WORKLOADS, Links, Wire, Workload, request, spans
+from bench.edge.load import Options, run
+from bench.edge.nginx import nginx, write_media
+from bench.edge.servers import Server, appliance
+
+TITLE: Final = "requests"
+_SESSIONS_PER_S: Final = 4000
+"""Links made before a round of new viewers: more than a server uses up."""
+
+Rounds = dict[Server, list[Result]]
+
+
+def measured(root: Path, options: Options) -> list[Table]:
+    chosen = [item for item in WORKLOADS if item.name.startswith(options.only)]
+    if not chosen:
+        return []
+    write_media(root / "media", SEGMENTS)
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(appliance(root / "nearcast", SEGMENTS))
+        peers = [stack.enter_context(nginx(root / "nginx", root / "media"))]
+        rounds = {workload: _rounds(workload, [ours, *peers], options) for workload in chosen}
+        print(file=sys.stderr)
+        return [_table(ours, peers, rounds)]
+
+
+def _rounds(workload: Workload, servers: list[Server], options: Options) -> Rounds:
+    able = [server for server in servers if _port(server, workload) is not None]
+    found: Rounds = {server: [] for server in able}
+    targets = {server: prepared(server, workload) for server in able}
+    numbers = itertools.count(1_000_000, 10_000_000)
+    for number in range(options.rounds):
+        # Who goes first changes, so that a machine that warms up or tires favours nobody.
+        for at in range(len(able)):
+            server = able[(number + at) % len(able)]
+            mine = targets[server]
+            if workload.links is Links.SESSION:
+                mine = _signed_anew(server, workload, mine, int(_SESSIONS_PER_S * (options.seconds + 0.5)))
+            task = Task(
+                _port(server, workload) or 0, workload.wire, server.pids, mine,
+                workload.connections, 0.5, options.seconds, next(numbers),
+            )  # fmt: skip
+            found[server].append(run("bench.edge.client", task, Result))
+        print(".", end="", file=sys.stderr, flush=True)
+    return found
+
+
+def prepared(server: Server, workload: Workload) -> tuple[Target, ...]:
+    """The workload's requests, each made once; raises `WrongAnswer` when one brings other bytes."""
+    links = {file.key: server.link(file.key) for file in SEGMENTS}
+    bodies = {file.key: file.body() for file in SEGMENTS}
+    targets = []
+    for file, start, end in spans(workload):
+        link = links[file.key]
+        if workload.links is Links.QUERY:
+            link += ("&" if "?" in link else "?") + f"n={COUNTER.decode()}"
+        asked = request(link, (start, end) if workload.range_bytes else None)
+        port = _port(server, workload)
+        assert port is not None
+        targets.append(Target(asked, answer_bytes(port, workload.wire, asked, bodies[file.key][start:end])))
+    return tuple(targets)
+
+
+def _signed_anew(
+    server: Server, workload: Workload, targets: tuple[Target, ...], count: int
+) -> tuple[Target, ...]:
+    """As many requests like ``targets``, each with a link that the server has never seen."""
+    known = itertools.cycle(zip(spans(workload), targets, strict=True))
+    return tuple(
+        Target(request(server.link(file.key), (start, end)), target.answer_bytes)
+        for (file, start, end), target in itertools.islice(known, count)
+    )
+
+
+def _port(server: Server, workload: Workload) -> int | None:
+    return server.port if workload.wire in {Wire.PLAIN, Wire.PLAIN_NEW} else server.tls_port
+
+
+def _table(ours: Server, peers: list[Server], rounds: dict[Workload, Rounds]) -> Table:
+    notes = [f"{peer.name}: {peer.note}." for peer in peers if peer.note]
+    notes.append(", ".join(f"{item.name} {item.memory_bytes() / 2**20:.0f} MiB" for item in [ours, *peers]))
+    table = Table(
+        title="Requests per CPU-second of the whole server on one core (median of the rounds); ours / theirs",
+        caption=" ".join(notes) + " resident (PSS).",
+    )
+    table.add_column("workload")
+    for column in ("conns", ours.name):
+        table.add_column(column, justify="right")
+    for peer in peers:
+        for column in (peer.name, "ratio", "rounds"):
+            table.add_column(column, justify="right")
+    for workload, found in rounds.items():
+        cells = [workload.name, str(workload.connections), f"{statistics.median(_rates(found[ours])):,.0f}"]
+        for peer in peers:
+            cells += _against(found[ours], found.get(peer))
+        table.add_row(*cells)
+    return table
+
+
+def _against(ours: list[Result], theirs: list[Result] | None) -> list[str]:
+    if theirs is None:
+        return ["-", "-", "-"]
+    ratios = sorted(mine / other for mine, other in zip(_rates(ours), _rates(theirs), strict=True))
+    return [
+        f"{statistics.median(_rates(theirs)):,.0f}",
+        f"{statistics.median(ratios):.2f}",
+        f"{ratios[0]:.2f}-{ratios[-1]:.2f}",
+    ]
+
+
+def _rates(results: list[Result]) -> list[float]:
+    return [item.requests / item.cpu_s for item in results]

@@ -19,7 +19,7 @@ import msgspec
 
 from bench.edge.content import Wire
 
-_DROP_BYTES: Final = 4 << 20
+DROP_BYTES: Final = 4 << 20
 _TICKS: Final = 100  # USER_HZ, proc(5)
 COUNTER: Final = b"000000000"
 """Stands for a number that no request before has had."""
@@ -128,7 +128,7 @@ def play(task: Task) -> Result:
     requests = _Requests(task)
     lengths = [target.answer_bytes for target in task.targets]
     count = len(lengths)
-    buffer = bytearray(_DROP_BYTES)
+    buffer = bytearray(DROP_BYTES)
     poll = select.epoll()
     players: dict[int, _Player] = {}
     for number in range(task.connections):

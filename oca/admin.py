@@ -25,7 +25,7 @@ from prometheus_client.metrics_core import Metric
 from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions
-from oca.status import ObjectStatus, Status
+from oca.status import DeliveryStatus, ObjectStatus, Status
 
 _MAX_BODY_BYTES: Final = 4096
 
@@ -154,6 +154,8 @@ class Admin:
             for fault, count in upstream.faults.items():
                 faults.add_metric([upstream.name, fault], count)
         metrics += [capacity, used, serving, received, faults]
+        if status.delivery is not None:
+            metrics += _delivery_log(status.delivery)
         if status.plan is not None:
             metrics.append(
                 GaugeMetricFamily(
@@ -161,6 +163,25 @@ class Admin:
                 )
             )
         return metrics
+
+
+def _delivery_log(status: DeliveryStatus) -> list[Metric]:
+    dropped = CounterMetricFamily(
+        "oca_delivery_dropped", "Of the delivery log, lost: see docs/operations.md", labels=["what"]
+    )
+    dropped.add_metric(["parts"], status.dropped_parts)
+    dropped.add_metric(["rows"], status.dropped_rows)
+    dropped.add_metric(["requests"], status.dropped_requests)
+    return [
+        GaugeMetricFamily("oca_delivery_waiting_parts", "To be uploaded", status.waiting_parts),
+        GaugeMetricFamily("oca_delivery_held_bytes", "Of the delivery log, on our disk", status.held_bytes),
+        GaugeMetricFamily(
+            "oca_delivery_failing", "1 while it is not written or uploaded", bool(status.error)
+        ),
+        CounterMetricFamily("oca_delivery_uploaded_parts", "Uploaded to S3", status.uploaded_parts),
+        CounterMetricFamily("oca_delivery_failed_uploads", "Uploads that failed", status.failed_uploads),
+        dropped,
+    ]
 
 
 def _counted(traffic: Traffic) -> list[Metric]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from contracts.delivery import PREFIX
 from contracts.fleet import HttpUrl
 from contracts.plan import Name
 from daemon.config import ConfigError, load
@@ -118,6 +119,27 @@ class Pull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalog_refresh_s: Seconds = 30
 
 
+class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The delivery log: to which bucket it goes. What is left out is as under origin."""
+
+    bucket: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")] | None = None
+    endpoint_url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?\Z")] | None = None
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")] | None = None
+    credentials_file: Annotated[str, Meta(description="a key that may write below prefix")] | None = None
+    prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\Z", max_length=128)] = PREFIX
+    spool_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
+    """Of state_dir, for what S3 has not taken yet; the oldest is dropped beyond."""
+
+    def s3(self, origin: S3Config) -> S3Config:
+        """The bucket that the log goes to."""
+        given = {
+            name: value
+            for name in ("bucket", "endpoint_url", "region", "credentials_file")
+            if (value := getattr(self, name)) is not None
+        }
+        return msgspec.structs.replace(origin, **given)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     disks: Annotated[tuple[Disk, ...], Meta(min_length=1, max_length=128)]
@@ -143,6 +165,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout_s: Seconds = 30
     """For responses in flight when the appliance, or a worker, ends."""
     pull: Pull = Pull()
+    delivery: Delivery | None = None
+    """What was delivered, to S3 every hour, for popularity; not gathered without this section."""
     access_log: Annotated[str, Meta(pattern="^/", description="file for a line per request")] | None = None
     """In nginx's combined format, then Cache-Status and seconds; none is written when left out."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -179,6 +203,7 @@ __all__ = [
     "Auth",
     "Config",
     "ConfigError",
+    "Delivery",
     "Disk",
     "Limits",
     "Pacing",

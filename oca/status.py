@@ -46,6 +46,19 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     faults: dict[str, int]
 
 
+class DeliveryStatus(msgspec.Struct, frozen=True):
+    """The delivery log, since the storekeeper started."""
+
+    waiting_parts: int
+    held_bytes: Annotated[int, Meta(description="on our disk: of waiting parts, and of the open one")]
+    uploaded_parts: int
+    failed_uploads: int
+    dropped_parts: Annotated[int, Meta(description="deleted before they were uploaded, for want of room")]
+    dropped_rows: Annotated[int, Meta(description="that our disk did not take")]
+    dropped_requests: Annotated[int, Meta(description="for which there was no row: too many objects")]
+    error: Annotated[str, Meta(description="why the last write or upload failed; empty when it did not")]
+
+
 class Status(msgspec.Struct, frozen=True):
     id: str
     state: Literal["starting", "serving", "draining"]
@@ -63,6 +76,7 @@ class Status(msgspec.Struct, frozen=True):
     upstreams: tuple[UpstreamStatus, ...]
     catalog: str | None
     catalog_error: str | None
+    delivery: Annotated[DeliveryStatus | None, Meta(description="null: no delivery log is configured")] = None
 
 
 class ObjectStatus(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
 from oca.status import DiskStatus, HitRatio, ObjectStatus, PlanStatus, Status, UpstreamStatus
 from oca.store.catalog import CatalogView
+from oca.store.deliverylog import DeliveryLog
 from oca.store.disks import Disk, State
 from oca.store.edgelink import EdgeLinks
 from oca.store.ingest import IngestServer
@@ -72,6 +73,9 @@ class Storekeeper:
         )
         self._leaving = False
         self._chores: set[asyncio.Task[None]] = set()
+        self.delivery = DeliveryLog(config) if config.delivery is not None else None
+        if self.delivery is not None:
+            self.links.touched.append(self.delivery.touched)
         self._rates: list[tuple[float, int]] = []
         self._plan_file = Path(config.state_dir) / "plan.msgpack"
 
@@ -95,6 +99,8 @@ class Storekeeper:
         chores = [
             asyncio.create_task(chore) for chore in (self.heart.run(), self._refresh_catalog(), self._rate())
         ]
+        if self.delivery is not None:
+            chores.append(asyncio.create_task(self.delivery.run()))
         os.write(ready, b"r")
         event(log, "storekeeper ready", objects=len(self.store.index), plan=self.store.plan)
         stopped = asyncio.create_task(stop.wait())
@@ -102,6 +108,8 @@ class Storekeeper:
         for chore in chores:
             chore.cancel()
         await self.links.last_reports(_LAST_REPORTS_S)
+        if self.delivery is not None:
+            await self.delivery.close()
         for server in servers:
             server.close()
         await runner.cleanup()
@@ -225,6 +233,7 @@ class Storekeeper:
             ),
             catalog=self.catalog.version,
             catalog_error=self.catalog.error,
+            delivery=self.delivery.status() if self.delivery is not None else None,
         )
 
     def _state(self) -> Literal["starting", "serving", "draining"]:

@@ -14,8 +14,7 @@ from typing import Final
 
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 5.0
-_STEADY_S: Final = 10.0
-"""A child that lived this long is restarted at once when it ends."""
+"""Between tries of a child that does not get as far as being ready."""
 
 
 @dataclass(eq=False)
@@ -33,7 +32,6 @@ class Child:
     """When to start it again."""
     successor: Child | None = None
     """Takes over this place, with a newer configuration, once it is ready."""
-    _started: float = field(default=0.0, repr=False)
     _wait_s: float = field(default=_FIRST_WAIT_S, repr=False)
 
     @property
@@ -63,7 +61,7 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(config)
             self.process.stdin.close()
-        self.pipe, self.ready, self._started = ours, False, time.monotonic()
+        self.pipe, self.ready = ours, False
 
     def ended(self) -> int | None:
         """The exit code of a process that has ended; None while there is one, or none was started."""
@@ -71,8 +69,6 @@ class Child:
 
     def vacate(self) -> float:
         """The process has ended: the place is empty until `due`. The seconds until then."""
-        now = time.monotonic()
-        steady = now - self._started > _STEADY_S
-        self._wait_s = _FIRST_WAIT_S if steady else min(self._wait_s * 2, _LONGEST_WAIT_S)
-        self.process, self.ready, self.due = None, False, now + self._wait_s
+        self._wait_s = _FIRST_WAIT_S if self.ready else min(self._wait_s * 2, _LONGEST_WAIT_S)
+        self.process, self.ready, self.due = None, False, time.monotonic() + self._wait_s
         return self._wait_s

@@ -28,7 +28,16 @@ class Appliance:
     port: int
     admin: int
     root: Path
-    process: subprocess.Popen[bytes]
+    _process: subprocess.Popen[bytes] | None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it was not started"
+        return self._process
+
+    @process.setter
+    def process(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
 
     def connect(self) -> socket.socket:
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -50,6 +59,21 @@ class Appliance:
         committed = self.ingest(ingest.Commit(key))
         assert isinstance(committed, ingest.Committed), committed
 
+    def wait_ready(self) -> None:
+        """Returns once it may take traffic; fails when it ends instead."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            assert self.process.poll() is None, (self.root / "log").read_text()
+            try:
+                with socket.create_connection(("127.0.0.1", self.admin), timeout=2) as sock:
+                    sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                    if b" 200 " in sock.recv(100):
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError("not ready: " + (self.root / "log").read_text())
+
 
 def published(key: str, data: bytes) -> CatalogObject:
     digests = b"".join(digest(data[at : at + SLICE_BYTES]) for at in range(0, len(data), SLICE_BYTES))
@@ -64,7 +88,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(root: Path, **changes: object) -> Iterator[Appliance]:
+def running(root: Path, *, start: bool = True, **changes: object) -> Iterator[Appliance]:
+    """An appliance in ``root``, with ``changes`` to its configuration; only initialised unless ``start``."""
     port, admin = free_port(), free_port()
     for name in ("disk1", "disk2"):
         (root / name).mkdir()
@@ -87,6 +112,9 @@ def running(root: Path, **changes: object) -> Iterator[Appliance]:
     subprocess.run(
         [sys.executable, "-m", "oca", "init", "--config", str(file)], check=True, capture_output=True
     )
+    if not start:
+        yield Appliance(port, admin, root, None)
+        return
     with restarted(root) as appliance:
         yield appliance
 
@@ -103,7 +131,7 @@ def restarted(root: Path) -> Iterator[Appliance]:
         )
     appliance = Appliance(port, admin, root, process)
     try:
-        _wait_ready(appliance)
+        appliance.wait_ready()
         yield appliance
     finally:
         process.send_signal(signal.SIGTERM)
@@ -112,18 +140,3 @@ def restarted(root: Path) -> Iterator[Appliance]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _wait_ready(appliance: Appliance) -> None:
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        assert appliance.process.poll() is None, (appliance.root / "log").read_text()
-        try:
-            with socket.create_connection(("127.0.0.1", appliance.admin), timeout=2) as sock:
-                sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-                if b" 200 " in sock.recv(100):
-                    return
-        except OSError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("not ready: " + (appliance.root / "log").read_text())

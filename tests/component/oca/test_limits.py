@@ -1,0 +1,171 @@
+"""What one client, and one network, may take: each limit reached over a real socket."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.appliance import Appliance, running
+from tests.component.oca.test_serving import Answer, ask
+
+KEY = "tt0011/720p/video.mp4"
+SIZE = 8 << 20
+
+
+@pytest.fixture(scope="module")
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    limits = {
+        "header_timeout_s": 1,
+        "idle_timeout_s": 2,
+        "send_timeout_s": 2,
+        "min_rate_bps": 16_000_000,
+        "connections_per_network": 30,
+        "requests_per_network": 40,
+        "requests_per_connection": 5,
+    }
+    with running(tmp_path_factory.mktemp("limits"), limits=limits) as made:
+        made.put(KEY, random.Random(11).randbytes(SIZE))
+        yield made
+
+
+def ended(sock: socket.socket, within_s: float = 8) -> bytes:
+    """What still comes until the server ends the connection; fails when it does not."""
+    sock.settimeout(within_s)
+    got = b""
+    try:
+        while data := sock.recv(1 << 20):
+            got += data[:1000]
+    except ConnectionResetError:
+        pass
+    return got
+
+
+def counter(appliance: Appliance, name: str) -> float:
+    with socket.create_connection(("127.0.0.1", appliance.admin), timeout=5) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        with sock.makefile("rb") as file:
+            text = file.read().decode()
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
+def test_a_head_that_comes_byte_by_byte_does_not_hold_the_connection(appliance: Appliance) -> None:
+    with appliance.connect() as sock:
+        sock.sendall(b"GET /")
+        sent = 0
+        try:
+            while sent < 100:
+                sock.sendall(b"a")
+                sent += 1
+                time.sleep(0.1)  # the client's own slowness is what is tested
+        except ConnectionError:
+            pass
+        assert sent < 60
+
+
+def test_a_connection_that_asks_nothing_is_closed(appliance: Appliance) -> None:
+    with appliance.connect() as sock:
+        assert ended(sock) == b""
+
+
+def test_a_client_that_takes_nothing_is_cut(appliance: Appliance) -> None:
+    with appliance.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        before = counter(appliance, "oca_edge_aborted_total")
+        until = time.monotonic() + 10
+        while counter(appliance, "oca_edge_aborted_total") == before:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+
+def test_a_client_that_takes_too_little_is_cut_though_it_always_takes_something(appliance: Appliance) -> None:
+    with appliance.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        got = 0
+        try:
+            while got < SIZE:
+                data = sock.recv(20_000)
+                if not data:
+                    break
+                got += len(data)
+                time.sleep(0.05)  # 3 Mb/s where 16 are asked for
+        except ConnectionResetError:
+            pass
+        assert got < SIZE
+
+
+def test_the_last_request_of_a_connection_is_answered_and_said_to_be(appliance: Appliance) -> None:
+    with appliance.connect() as sock, sock.makefile("rb") as file:
+        kept = []
+        for _ in range(5):
+            sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n".encode())
+            answer = Answer(file)
+            assert answer.status == 206
+            kept.append(answer.headers["connection"])
+        assert kept == ["keep-alive"] * 4 + ["close"]
+        assert file.read() == b""
+
+
+def test_a_network_that_asks_too_often_is_told_to_wait(appliance: Appliance) -> None:
+    statuses = []
+    for _ in range(120):
+        answer = ask(appliance, "Range: bytes=0-9\r\n")
+        statuses.append(ask(appliance, target=f"/{KEY}", headers="Range: bytes=0-9\r\n").status)
+        if answer.status == 429:
+            assert answer.headers["retry-after"]
+    assert 429 in statuses
+    time.sleep(1.1)  # the limit is one of requests in a second
+    assert ask(appliance, target=f"/{KEY}", headers="Range: bytes=0-9\r\n").status == 206
+
+
+def test_a_network_with_too_many_connections_gets_no_more_until_one_goes(appliance: Appliance) -> None:
+    before = counter(appliance, "oca_edge_refused_total")
+    socks = [appliance.connect() for _ in range(30)]
+    try:
+        with appliance.connect() as extra:
+            assert ended(extra, 2) == b""
+        until = time.monotonic() + 5
+        while counter(appliance, "oca_edge_refused_total") == before:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        for sock in socks:
+            sock.close()
+    until = time.monotonic() + 5
+    while True:
+        try:
+            assert ask(appliance, target=f"/{KEY}", headers="Range: bytes=0-9\r\n").status == 206
+            break
+        except (ConnectionError, IndexError):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+
+def test_a_flood_of_bad_tokens_stops_costing_signatures(tmp_path: Path) -> None:
+    """And whoever has a token that was good goes on, from the same network."""
+    from steering.keys import Paths, Signer, make
+
+    paths = Paths(tmp_path / "steering")
+    make(paths, new_api_key=False)
+    signer = Signer.load(paths)
+    auth = {"required": True, "keys_file": str(paths.public)}
+    (tmp_path / "oca").mkdir()
+    with running(tmp_path / "oca", auth=auth, limits={"refusals_per_network": 10}) as appliance:
+        appliance.put(KEY, b"x" * 1000)
+        good, _ = signer.sign("tt0011", "s", time.time(), 3600)
+        assert ask(appliance, target=f"/URISigningPackage={good}/{KEY}").status == 200
+        statuses = []
+        with appliance.connect() as sock, sock.makefile("rb") as file:
+            for number in range(60):
+                token = good[:-8] + f"{number:08d}"
+                sock.sendall(f"GET /URISigningPackage={token}/{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                statuses.append(Answer(file).status)
+        assert statuses[0] == 403
+        assert 429 in statuses
+        assert ask(appliance, target=f"/URISigningPackage={good}/{KEY}").status == 200

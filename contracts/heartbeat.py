@@ -13,6 +13,9 @@ from contracts.plan import Name
 
 MAX_HEARTBEAT_BYTES: Final = 2 << 20
 """The largest that the bounds below allow is 1.4 MB: 20,000 missing titles with names of 64 letters."""
+MAX_REVOKED: Final = 10_000
+"""Sessions at a time; each drops off the list when its token expires."""
+MAX_REPLY_BYTES: Final = 1 << 20
 PATH: Final = "/v1/heartbeat"
 AUDIENCE: Final = "steering"
 """The ``aud`` of the identity token that a heartbeat carries (`contracts.token.verify_identity`)."""
@@ -50,7 +53,16 @@ class Heartbeat(msgspec.Struct, frozen=True):
     requests: Count
     disks: Annotated[tuple[DiskReport, ...], Meta(max_length=128)]
     plan: PlanProgress | None = None
+    revocations: Annotated[str, Meta(max_length=64)] = ""
+    """The version of this steering's list that the appliance has; empty for none."""
     contract: int = VERSION
+
+
+class Revocations(msgspec.Struct, frozen=True):
+    """Sessions whose tokens are worth nothing any more, though they have not expired."""
+
+    version: Annotated[str, Meta(min_length=1, max_length=64)]
+    sessions: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=MAX_REVOKED)]
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True):
@@ -58,4 +70,6 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
 
     state: Annotated[str, Meta(max_length=32, description="what steering takes this appliance for")]
     plan: Version | None = None
+    revocations: Revocations | None = None
+    """The whole list, when the appliance has another version of it."""
     contract: int = VERSION

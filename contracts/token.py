@@ -74,6 +74,7 @@ class Refusal(enum.Enum):
     UNSUPPORTED = "it makes a claim that cannot be checked here"
     ISSUER = "it was issued by somebody else"
     EXPIRED = "it has expired"
+    REVOKED = "it was revoked"
     STALE = "it was made too long ago: the clock of its signer and the clock here disagree"
     NOT_YET = "it is not valid yet: the clock of its signer and the clock here disagree"
     SCOPE = "it was signed for another title"

@@ -13,7 +13,16 @@ import aiohttp
 import msgspec
 
 from contracts.documents import BadDocument, decode, encode
-from contracts.heartbeat import AUDIENCE, PATH, DiskReport, Heartbeat, HeartbeatReply, PlanProgress
+from contracts.heartbeat import (
+    AUDIENCE,
+    MAX_REPLY_BYTES,
+    PATH,
+    DiskReport,
+    Heartbeat,
+    HeartbeatReply,
+    PlanProgress,
+    Revocations,
+)
 from contracts.objectkey import title_of
 from daemon.log import event
 from oca.config import Steering
@@ -23,7 +32,6 @@ from oca.store.index import Index
 
 log = logging.getLogger("oca.heartbeat")
 
-_REPLY_BYTES: Final = 64 << 10
 _MAX_MISSING_TITLES: Final = 20_000
 
 
@@ -37,12 +45,15 @@ class Heart:
         http: aiohttp.ClientSession,
         status: Callable[[], Status],
         index: Index,
+        on_revoked: Callable[[frozenset[str]], None],
     ) -> None:
         self._config = config
         self._identity = identity
         self._http = http
         self._status = status
         self._index = index
+        self._on_revoked = on_revoked
+        self._revocations: dict[str, Revocations] = {}
         self._boot = secrets.token_hex(8)
         self._sequence = 0
         self._heard: dict[str, float] = {}
@@ -62,9 +73,8 @@ class Heart:
     async def beat(self) -> None:
         """One heartbeat to every steering URL, at the same time."""
         self._sequence += 1
-        body = encode(self._message())
-        token = self._identity.token(AUDIENCE, time.time(), body)
-        await asyncio.gather(*(self._send(url, body, token) for url in self._config.urls))
+        message = self._message()
+        await asyncio.gather(*(self._send(url, message) for url in self._config.urls))
 
     def steering(self) -> tuple[SteeringStatus, ...]:
         now = time.monotonic()
@@ -78,7 +88,10 @@ class Heart:
             for url in self._config.urls
         )
 
-    async def _send(self, url: str, body: bytes, token: str) -> None:
+    async def _send(self, url: str, message: Heartbeat) -> None:
+        known = self._revocations.get(url)
+        body = encode(msgspec.structs.replace(message, revocations=known.version if known else ""))
+        token = self._identity.token(AUDIENCE, time.time(), body)
         try:
             async with self._http.post(
                 url + PATH,
@@ -87,10 +100,10 @@ class Heart:
                 timeout=aiohttp.ClientTimeout(total=max(1.0, self._config.heartbeat_interval_s)),
                 allow_redirects=False,
             ) as answer:
-                raw = await answer.content.read(_REPLY_BYTES + 1)
+                raw = await answer.content.read(MAX_REPLY_BYTES + 1)
                 if answer.status != 200:
                     raise BadDocument(url, f"answered {answer.status}: {_detail(raw)}")
-                reply = decode(raw, HeartbeatReply, name=url, limit_bytes=_REPLY_BYTES)
+                reply = decode(raw, HeartbeatReply, name=url, limit_bytes=MAX_REPLY_BYTES)
         except TimeoutError:
             self._failed(url, "did not answer in time")
         except (aiohttp.ClientError, OSError, BadDocument) as error:
@@ -101,6 +114,14 @@ class Heart:
             self._heard[url] = time.monotonic()
             self._states[url] = reply.state
             self.newest_plan = reply.plan
+            if reply.revocations is not None:
+                self._revoked(url, reply.revocations)
+
+    def _revoked(self, url: str, list_: Revocations) -> None:
+        """Each steering revokes what it has signed; what one of them revoked is revoked."""
+        self._revocations[url] = list_
+        event(log, "revocations", url=url, version=list_.version, sessions=len(list_.sessions))
+        self._on_revoked(frozenset().union(*(item.sessions for item in self._revocations.values())))
 
     def _failed(self, url: str, why: str) -> None:
         if self._errors.get(url) != why:

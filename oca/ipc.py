@@ -11,6 +11,7 @@ keyed by object, not by request, so that any number of players waiting in one wo
       | <-------------------  Ready(key, slice)  one by one as they are verified, or Failed
       | <---------------------- Complete(key)    the file lies under objects/ now
       | <------------------------ Forget(keys)   evicted or replaced: close it
+      | <--------------- Revoke(sessions)        tokens that are worth nothing any more
       | Report(...)         ------------------>  once a second: what was counted since the last
 """
 
@@ -134,8 +135,14 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     on: bool
 
 
+class Revoke(msgspec.Struct, frozen=True, tag="revoke"):
+    """From now on these sessions, and no others, are revoked."""
+
+    sessions: frozenset[str]
+
+
 ToStore: TypeAlias = Locate | Want | Report | Fault
-ToEdge: TypeAlias = Found | Ready | Complete | Failed | Forget | Drain
+ToEdge: TypeAlias = Found | Ready | Complete | Failed | Forget | Drain | Revoke
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_store = msgspec.msgpack.Decoder(ToStore).decode

@@ -45,6 +45,7 @@ class Authoriser:
         self._keys = keys
         self._peers = peers
         self._required = required
+        self._revoked: frozenset[str] = frozenset()
         self._routes: dict[bytes, Route] = {}
         self._grants: dict[str, Grant | Refusal] = {}
 
@@ -70,6 +71,17 @@ class Authoriser:
         if scheme.lower() != "bearer" or not token:
             raise Refused(Problem.TOKEN_MISSING, f"no {PARAMETER} in path, query, cookie or Authorization")
         return self._bearer(token.strip(), key, now, trusted)
+
+    def revoke(self, sessions: frozenset[str]) -> bool:
+        """From now on these sessions' tokens are refused, and no others for this; whether that is news.
+
+        When it is, whatever the caller remembers of granted requests may hold no longer.
+        """
+        if sessions == self._revoked:
+            return False
+        self._revoked = sessions
+        self._routes.clear()
+        return True
 
     def _bearer(self, token: str, key: str, now: float, trusted: bool) -> Route:
         """A viewer's token, or the identity of an appliance of the tier below."""
@@ -99,6 +111,8 @@ class Authoriser:
                 self._grants[token] = known
         if isinstance(known, Refusal):
             raise Refused(Problem.TOKEN_REFUSED, known.value)
+        if known.session in self._revoked:
+            raise Refused(Problem.TOKEN_REFUSED, Refusal.REVOKED.value)
         if known.title != title_of(key):
             raise Refused(Problem.TOKEN_REFUSED, Refusal.SCOPE.value)
         return known

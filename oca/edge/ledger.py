@@ -109,7 +109,7 @@ class Account:
         if self._first_s < 0 and delivery.started:
             self._first_s = monotonic() - self.began
         file = delivery.file
-        if file is not None:
+        if file is not None and delivery.status < 300:
             sent = delivery.body_bytes - delivery.unsent_bytes()
             if sent > self._counted:
                 row = self._rows.get(file.item.key) or self._ledger.open_row(self._rows, file.item.key)
@@ -124,7 +124,7 @@ class Account:
         took_s = monotonic() - self.began
         ledger = self._ledger
         file, count = delivery.file, delivery.body_bytes
-        if file is not None and count:
+        if file is not None and count and delivery.status < 300:
             key = file.item.key
             row = self._rows.get(key) or ledger.open_row(self._rows, key)
             if missed:
@@ -203,7 +203,7 @@ class Account:
     @staticmethod
     def _fate(delivery: Delivery, missed: bool) -> str:
         """As Cache-Status says it, RFC 9211; "-" where the answer is not from the cache."""
-        return "-" if delivery.file is None else "fwd=miss" if missed else "hit"
+        return "-" if delivery.file is None or delivery.status >= 400 else "fwd=miss" if missed else "hit"
 
 
 class Ledger:

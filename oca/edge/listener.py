@@ -59,7 +59,7 @@ class Worker:
         self.counters = self.ledger.counters
         self.draining = False
         self.files = Files([disk.path for disk in config.disks], self._fault)
-        self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain)
+        self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain, self._revoke)
         self.authoriser = Authoriser(
             config.appliance,
             _keys(config.auth.keys_file),
@@ -240,6 +240,10 @@ class Worker:
         self.draining = on
         if on:
             self._close_idle()
+
+    def _revoke(self, sessions: frozenset[str]) -> None:
+        if self.authoriser.revoke(sessions):
+            self.repeats.clear()
 
     def _close_idle(self) -> None:
         for connection in tuple(self._connections):

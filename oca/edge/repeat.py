@@ -90,6 +90,9 @@ class Repeats:
         # "Range: bytes=" with nothing after it looks like one that was cut.
         return repeat if repeat is not None and repeat.ranged is (end >= 0) else None
 
+    def clear(self) -> None:
+        self._known.clear()
+
     def remember(self, request: Request, route: Route, fields: bytes) -> None:
         """``request`` was all that had come, was granted ``route``, and is answered with ``fields``."""
         shape, _, end, _ = cut(request.raw, 0)

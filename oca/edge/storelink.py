@@ -31,10 +31,17 @@ class Waiter(Protocol):
 
 
 class StoreLink(asyncio.Protocol):
-    def __init__(self, path: Path, files: Files, on_drain: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        files: Files,
+        on_drain: Callable[[bool], None],
+        on_revoke: Callable[[frozenset[str]], None],
+    ) -> None:
         self._path = path
         self._files = files
         self._on_drain = on_drain
+        self._on_revoke = on_revoke
         self._transport: asyncio.Transport | None = None
         self._unframer = Unframer()
         self._locating: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
@@ -130,6 +137,8 @@ class StoreLink(asyncio.Protocol):
                 self._files.forget(key)
                 for waiter in tuple(self._waiting.get(key, ())):
                     waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
+        elif isinstance(message, ipc.Revoke):
+            self._on_revoke(message.sessions)
         else:
             self._on_drain(message.on)
 

@@ -32,6 +32,7 @@ class EdgeLinks:
         self._links: set[_Link] = set()
         self.traffic = Traffic()
         self.draining = False
+        self._revoked = ipc.Revoke(frozenset())
         self._nobody = asyncio.Event()
         self._nobody.set()
         self.touched: list[Callable[[tuple[ipc.Touch, ...]], None]] = []
@@ -63,6 +64,10 @@ class EdgeLinks:
         self.draining = on
         self.tell(ipc.Drain(on))
 
+    def revoke(self, sessions: frozenset[str]) -> None:
+        self._revoked = ipc.Revoke(sessions)
+        self.tell(self._revoked)
+
     def tell(self, message: ipc.ToEdge) -> None:
         frame = pack(ipc.encode(message))
         for link in self._links:
@@ -71,6 +76,7 @@ class EdgeLinks:
     def opened(self, link: _Link) -> None:
         self._links.add(link)
         self._nobody.clear()
+        link.send(self._revoked)
         if self.draining:
             link.send(ipc.Drain(True))
 

@@ -62,7 +62,7 @@ class Storekeeper:
         self.puller = Puller(self.store, self.catalog, upstreams, config.pull.concurrent)
         self.links = EdgeLinks(self.store, self.puller)
         self.ingest = IngestServer(self.store, self._remember_plan)
-        self.heart = Heart(config.steering, identity, http, self.status, self.store.index)
+        self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
         self.admin = Admin(
             self.status,
             lambda: self.links.traffic,

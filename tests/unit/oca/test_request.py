@@ -49,6 +49,7 @@ REFUSED = {
     ),
     "chunked twice": (b"GET /t/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", BAD),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BAD),
+    "HTTP/2.0 in a request line": (b"GET /t/a HTTP/2.0\r\nHost: a\r\n\r\n", BAD),
     "HTTP/0.9": (b"GET /t/a\r\n\r\n", BAD),
     "another protocol": (b"GET /t/a ICAP/1.0\r\nHost: a\r\n\r\n", BAD),
     "HTTP/1.1 misspelt": (b"GET /t/a HTTP/1.1x\r\nHost: a\r\n\r\n", BAD),

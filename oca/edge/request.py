@@ -119,8 +119,10 @@ class RequestReader:
         request = self._request
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
-        host = request.headers.get(b"host")
         request.version = f"HTTP/{self._parser.get_http_version()}"
+        if request.version not in {"HTTP/1.1", "HTTP/1.0"}:
+            self._refuse(f"{request.version} is not spoken here")
+        host = request.headers.get(b"host")
         if host is None and request.version != "HTTP/1.0":
             self._refuse("Host is missing: RFC 9112 section 3.2")
         if host and _host(host) is None:

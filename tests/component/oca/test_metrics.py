@@ -1,0 +1,145 @@
+"""What a request leaves in `/metrics` and `/v1/status`, and that no death of a process lies about it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.appliance import Appliance, running
+from tests.component.oca.metrics import Samples, samples, status, wait_for
+from tests.component.oca.test_serving import ask
+
+KEY = "tt0021/720p/video.mp4"
+SIZE = 2 << 20
+
+
+@pytest.fixture
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    with running(tmp_path_factory.mktemp("metrics"), workers=2) as made:
+        made.put(KEY, random.Random(21).randbytes(SIZE))
+        yield made
+
+
+def requests(found: Samples) -> float:
+    return found["oca_edge_requests_total", ""]
+
+
+def test_every_answer_is_in_the_metrics(appliance: Appliance) -> None:
+    for _ in range(3):
+        assert ask(appliance, f"Range: bytes={SIZE}-\r\n", target=f"/{KEY}").status == 416
+        assert ask(appliance, "Range: bytes=0-65535\r\n", target=f"/{KEY}").status == 206
+    assert ask(appliance, target=f"/{KEY}").status == 200
+    assert ask(appliance, 'If-None-Match: "published-1"\r\n', target=f"/{KEY}").status == 304
+    found = wait_for(appliance, lambda found: requests(found) == 8)
+    assert found["oca_edge_responses_total", "2xx"] == 4
+    assert found["oca_edge_responses_total", "3xx"] == 1
+    assert found["oca_edge_responses_total", "4xx"] == 3
+    assert found["oca_edge_responses_total", "5xx"] == 0
+    assert found["oca_edge_hits_total", ""] == 4
+    assert found["oca_edge_hit_bytes_total", ""] == 3 * 65536 + SIZE
+    assert found["oca_edge_accepted_total", ""] == 8
+    for name in ("first_byte", "send"):
+        assert found[f"oca_edge_{name}_seconds_count", ""] == 8
+        assert found[f"oca_edge_{name}_seconds_bucket", "+Inf"] == 8
+        assert 0 < found[f"oca_edge_{name}_seconds_sum", ""] < 60
+    assert {label for name, label in found if name == "oca_edge_loop_lag_seconds_count"} == {"0", "1"}
+    told = status(appliance)
+    assert (told["requests"], told["hit_ratio"]) == (8, {"requests": 1.0, "bytes": 1.0})
+
+
+def test_cmcd_is_in_the_metrics_in_both_its_forms(appliance: Appliance) -> None:
+    query = "CMCD=bl%3D2500%2Cbr%3D3000%2Cbs%2Csid%3D%22one%22"
+    fields = "CMCD-Object: br=3000\r\nCMCD-Request: bl=4500,mtp=20000\r\n"
+    assert ask(appliance, target=f"/{KEY}?{query}").status == 200
+    assert ask(appliance, fields, target=f"/{KEY}").status == 200
+    assert ask(appliance, target=f"/{KEY}?CMCD={'x' * 7000}").status == 200
+    found = wait_for(appliance, lambda found: requests(found) == 3)
+    assert found["oca_edge_cmcd_requests_total", ""] == 2
+    assert found["oca_edge_cmcd_starvations_total", ""] == 1
+    assert found["oca_edge_cmcd_unread_total", ""] == 1
+    assert found["oca_player_buffer_seconds_sum", ""] == 7.0
+    assert found["oca_player_bitrate_bits_per_second_count", ""] == 2
+    assert found["oca_player_throughput_bits_per_second_sum", ""] == 20e6
+
+
+def test_a_token_refused_is_counted_by_its_reason(tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("refusals")
+    (root / "keys.jwks").write_text('{"keys": []}')
+    auth = {"required": True, "keys_file": str(root / "keys.jwks")}
+    with running(root, auth=auth) as appliance:
+        assert ask(appliance, target=f"/{KEY}").status == 403
+        assert ask(appliance, target=f"/URISigningPackage=nonsense/{KEY}").status == 403
+        found = wait_for(appliance, lambda found: requests(found) == 2)
+        assert found["oca_edge_tokens_refused_total", "missing"] == 1
+        assert found["oca_edge_tokens_refused_total", "malformed"] == 1
+
+
+def test_bytes_of_an_answer_under_way_are_in_the_rate(appliance: Appliance) -> None:
+    """A client that takes a little: what it took is counted long before the answer is out."""
+    with appliance.connect() as sock:
+        sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode() * 12)
+        taken = 0
+        while taken < SIZE + SIZE // 4:
+            taken += len(sock.recv(1 << 16))
+        found = wait_for(appliance, lambda found: found["oca_edge_hit_bytes_total", ""] > 0)
+        sent, answers = found["oca_edge_hit_bytes_total", ""], found["oca_edge_hits_total", ""]
+        assert sent >= SIZE + SIZE // 4 - 65536
+        assert answers * SIZE < sent < (answers + 1) * SIZE
+        until = time.monotonic() + 10
+        while status(appliance)["tx_bps"] == 0 and time.monotonic() < until:
+            time.sleep(0.1)
+        # Over the last seconds, of which there may have been one so far.
+        assert 0 < status(appliance)["tx_bps"] <= sent * 8 * 1.1
+    found = wait_for(appliance, lambda found: found["oca_edge_aborted_total", ""] == 1)
+    assert found["oca_edge_hits_total", ""] == answers + 1
+
+
+def children(appliance: Appliance, role: str) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(appliance.process.pid).children(recursive=True)
+        if role in child.cmdline()
+    ]
+
+
+def test_counters_do_not_go_down_with_a_worker(appliance: Appliance) -> None:
+    asked = 0
+    before = samples(appliance)
+    for _ in range(4):
+        for _ in range(10):
+            asked += ask(appliance, target=f"/{KEY}").status == 200
+        before = wait_for(appliance, lambda found, asked=asked: requests(found) == asked)  # type: ignore[misc]
+        for child in children(appliance, "edge"):
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait(10)
+        after = samples(appliance)
+        gone = {
+            name
+            for name, value in before.items()
+            if name[0].endswith(("_total", "_count", "_sum", "_bucket")) and after[name] < value
+        }
+        assert gone == set()
+        wait_for(appliance, lambda found: found["oca_workers", ""] == 2)
+
+
+def test_a_new_storekeeper_counts_from_nothing_and_nothing_twice(appliance: Appliance) -> None:
+    """Prometheus takes what a restarted counter shows as new: it must not show what was counted before."""
+    for _ in range(10):
+        ask(appliance, target=f"/{KEY}")
+    wait_for(appliance, lambda found: requests(found) == 10)
+    (store,) = children(appliance, "store")
+    os.kill(store.pid, signal.SIGKILL)
+    store.wait(10)
+    # Served, and counted, while nobody is there to be told.
+    for _ in range(7):
+        assert ask(appliance, target=f"/{KEY}").status == 200
+    appliance.wait_ready()
+    found = wait_for(appliance, lambda found: requests(found) >= 7 and found["oca_workers", ""] == 2)
+    assert requests(found) == 7
+    assert found["oca_edge_hit_bytes_total", ""] == 7 * SIZE

@@ -49,6 +49,14 @@ ETag = Annotated[
 ]
 
 
+def is_licensed(countries: tuple[Country, ...] | None, country: Country | None) -> bool:
+    """Whether a title with this list may be in ``country``: to be watched there, or to lie on a disk there.
+
+    None as the list is everywhere; None as the country is unknown, where no title with a list may be.
+    """
+    return countries is None or country in countries
+
+
 class Kind(enum.Enum):
     """What an object is for; decides how long others may cache it."""
 
@@ -90,7 +98,13 @@ class TitleEntry(msgspec.Struct, frozen=True):
     objects: Annotated[tuple[CatalogObject, ...], Meta(min_length=1, max_length=4096)]
     hls: Key
     dash: Key
-    countries: Annotated[tuple[Country, ...], Meta(max_length=300)] | None = None
+    countries: (
+        Annotated[
+            tuple[Country, ...],
+            Meta(max_length=300, description="where it is licensed; none is everywhere: see `is_licensed`"),
+        ]
+        | None
+    ) = None
     contract: int = VERSION
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from contracts.catalog import Country
 from contracts.plan import Name
 
 HttpUrl = Annotated[
@@ -56,6 +57,8 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(max_length=1_000_000, description="client networks this site serves, such as 198.51.100.0/24"),
     ]
     appliances: Annotated[tuple[Appliance, ...], Meta(min_length=1, max_length=1000)]
+    country: Country | None = None
+    """Where its appliances stand: titles that are licensed by country are held only where this is listed."""
 
     def __post_init__(self) -> None:
         for prefix in self.prefixes:

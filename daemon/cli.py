@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from daemon.config import ConfigError
+from daemon.line import one_line, without_secrets
 
 
 class Exit(enum.IntEnum):
@@ -40,10 +41,12 @@ def run(program: str, parser: argparse.ArgumentParser, argv: Sequence[str] | Non
     try:
         return int(command(arguments))
     except CommandError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        # Its words may come from S3, a peer or a log: no password of a URL, and no terminal sequences.
+        for line in f"{program}: {without_secrets(str(error))}".split("\n"):
+            print(one_line(line), file=sys.stderr)
         return int(error.code)
     except ConfigError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {without_secrets(str(error))}", file=sys.stderr)
         return int(Exit.USAGE)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

@@ -25,6 +25,7 @@ MAX_CONFIG_BYTES: Final = 64 << 20
 MAX_ALIASED: Final = 100_000
 """Values that aliases may repeat, all together: ten aliases of ten aliases of ... would fill the memory."""
 
+_not_text = re.compile(r"Expected `str( \| null)?`, got `(bool|int|float|date|datetime)`\Z").match
 _location = re.compile(r"\A(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?\Z", re.DOTALL)
 _step = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
 
@@ -167,6 +168,8 @@ def _explain(message: str, lines: dict[Path_, int], name: str) -> str:
     found = _location.match(message)
     assert found is not None  # the pattern matches any text
     what = found["what"]
+    if _not_text(what):
+        what += "; in quotes it would be text"  # country: NO is false, listen: 12:30 is a number
     path: Path_ = ()
     for word, index in _step.findall(found["path"] or ""):
         path = (*path, word or (int(index) if index != "..." else 0))

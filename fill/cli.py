@@ -13,6 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import msgspec
+
+from contracts.catalog import Country
 from contracts.documents import BadDocument
 from contracts.fleet import Fleet
 from contracts.objectkey import BadKey, parse_title
@@ -81,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     publishing.add_argument("source", type=Path, metavar="SOURCE")
     publishing.add_argument("--title", required=True, metavar="ID")
+    publishing.add_argument(
+        "--countries",
+        metavar="DE,AT",
+        help="where it is licensed, in ISO 3166-1 codes, or `any`; left out, as it was published before",
+    )
     add(
         "plan",
         _plan,
@@ -112,18 +120,23 @@ def _publish(arguments: argparse.Namespace) -> int:
         from fill.publish.check import BadEncode
         from fill.publish.encode import EncodeFailed
         from fill.publish.probe import NotVideo
-        from fill.publish.publish import publish
+        from fill.publish.publish import Licence, publish
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is missing: install nearcast[publish]", Exit.USAGE) from error
     try:
         title = parse_title(arguments.title)
     except BadKey as error:
         raise CommandError(f"--title: {error}", Exit.USAGE) from None
+    licence: tuple[str, ...] | Licence = Licence.AS_BEFORE
+    if arguments.countries == "any":
+        licence = Licence.EVERYWHERE
+    elif arguments.countries is not None:
+        licence = _countries(arguments.countries)
     config = load_config(arguments.config)
     daemon_log.setup("fill", config.log_level)
     now = time.time()
     try:
-        done = publish(config, arguments.source, title, version=_new_version(now), now=now)
+        done = publish(config, arguments.source, title, licence, version=_new_version(now), now=now)
     except NotVideo as error:
         raise CommandError(str(error), Exit.USAGE) from error
     except (EncodeFailed, BadEncode, BadMp4) as error:
@@ -141,14 +154,28 @@ def _publish(arguments: argparse.Namespace) -> int:
                 "objects": [item.key for item in objects],
                 "hls": done.entry.hls,
                 "dash": done.entry.dash,
+                "countries": done.entry.countries,
             }
         )
     else:
+        listed = done.entry.countries
+        where = "" if listed is None else f"licensed in {', '.join(listed)}; "
         print(
-            f"{title}: {len(objects)} objects, {human_bytes(size)}, {done.entry.duration_s:.1f} s; "
+            f"{title}: {len(objects)} objects, {human_bytes(size)}, {done.entry.duration_s:.1f} s; {where}"
             f"catalog {done.version} has {done.titles} title{'s' if done.titles != 1 else ''}"
         )
     return Exit.DONE
+
+
+def _countries(text: str) -> tuple[str, ...]:
+    """The country codes of ``--countries``, in the order of the alphabet."""
+    try:
+        return msgspec.convert(sorted(set(text.split(","))), tuple[Country, ...])
+    except msgspec.ValidationError:
+        raise CommandError(
+            f"--countries {text!r}: codes of ISO 3166-1 with commas between, such as DE,AT, or `any`",
+            Exit.USAGE,
+        ) from None
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -168,13 +195,24 @@ def _plan(arguments: argparse.Namespace) -> int:
         print_json({"plan": planned.version, "catalog": planned.catalog, "appliances": rows})
         return Exit.DONE
     print_table(
-        ("appliance", "site", "tier", "titles", "objects", "bytes", "of capacity", "did not fit"),
+        (
+            "appliance",
+            "site",
+            "tier",
+            "titles",
+            "objects",
+            "bytes",
+            "of capacity",
+            "did not fit",
+            "not licensed",
+        ),
         [
             (
                 *(row["appliance"], row["site"], row["tier"], row["titles"], row["objects"]),
                 human_bytes(row["bytes"]),
                 f"{row['share']:.1%}",
                 _some(row["left_out"]),
+                _some(row["not_licensed"]),
             )
             for row in rows
         ],
@@ -194,6 +232,7 @@ def _plan_row(placement: Placement) -> dict[str, Any]:
         "bytes": sum(item.size for item in items),
         "share": placement.room_bytes / placement.capacity_bytes,
         "left_out": placement.left_out,
+        "not_licensed": placement.not_licensed,
     }
 
 

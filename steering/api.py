@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from contracts import heartbeat, steer
+from contracts.catalog import is_licensed
 from contracts.documents import BadDocument, decode
 from contracts.problem import MEDIA_TYPE, Problem, render
 from contracts.token import TokenRefused, verify_identity
@@ -156,7 +157,7 @@ class Api:
             if self.content.catalog is None:
                 raise Refused(Problem.UNAVAILABLE, "the catalog was not read yet", retry_s=2)
             raise Refused(Problem.UNKNOWN_TITLE)
-        if title.countries is not None and question.country not in title.countries:
+        if not is_licensed(title.countries, question.country):
             where = "the question names no country" if question.country is None else question.country
             raise Refused(Problem.NOT_LICENSED, where)
         return title

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.catalog import is_licensed
 from contracts.fleet import Appliance, Fleet, Site
 from contracts.heartbeat import Heartbeat
 from contracts.token import KeyRing, import_public
@@ -120,15 +121,17 @@ class FleetView:
             lengths.setdefault(name, length)
         sites = self.roster.fleet.sites if whole else [self.roster.sites[name] for name in lengths]
         boxes = []
+        known = content.titles.get(title)
         for site in sites:
+            licensed = known is None or is_licensed(known.countries, site.country)
             for box in site.appliances:
                 heard = self._heard.get(box.id)
                 holds = heard is not None and _holds(heard, title, content)
                 tx_bps = heard.beat.tx_bps if heard is not None and loaded else 0
-                boxes.append(self._box(site, box, now, tx_bps, holds))
+                boxes.append(self._box(site, box, now, tx_bps, holds, licensed))
         return Snapshot(tuple(boxes), lengths)
 
-    def _box(self, site: Site, box: Appliance, now: float, tx_bps: int, holds: bool) -> Box:
+    def _box(self, site: Site, box: Appliance, now: float, tx_bps: int, holds: bool, licensed: bool) -> Box:
         return Box(
             box.id,
             site.id,
@@ -138,6 +141,7 @@ class FleetView:
             box.throughput_bps,
             tx_bps,
             holds,
+            licensed,
         )
 
 

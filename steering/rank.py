@@ -1,7 +1,8 @@
 """The candidates for one playback, in order, each with its reason. Pure.
 
 The order, first difference decides:
-    1 the site announces the client's address (an appliance of any other site is not eligible)
+    1 the site announces the client's address, and stands in a country of the title's licence
+      (an appliance of any other site is not eligible)
     2 serving before suspect
     3 below 95 % of its throughput before above: a full site's new viewers go to the exchange
     4 holds the title before would pull it through
@@ -53,6 +54,8 @@ def rank(title: str, session: str, snapshot: Snapshot) -> list[Considered]:
         why = _WHY_NOT.get(box.state)
         if box.site not in snapshot.lengths:
             why = f"site {box.site} announces no prefix that holds the client"
+        elif not box.licensed:
+            why = f"the title is not licensed where site {box.site} stands"
         if why is None:
             order = _order(box, title, session, snapshot.lengths[box.site])
             eligible.append((order, box.id, box))

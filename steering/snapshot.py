@@ -21,6 +21,8 @@ class Box:
     tx_bps: int
     holds: bool
     """Whether all of the title in question is on its disks."""
+    licensed: bool = True
+    """Whether the title may lie on a disk there: one that may not would pull it through, and so hold it."""
 
 
 @dataclass(frozen=True, slots=True)

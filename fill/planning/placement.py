@@ -3,7 +3,7 @@
 An exchange (IXP) is what the ISPs' appliances fall back to: each of its appliances takes the whole
 catalog, newest first, as far as it has room. At an ISP the newest share goes onto every appliance, as
 most is watched of it, and any of them may fail; the rest is spread, so that the site together holds as
-much as it can. A title goes whole or not at all.
+much as it can. A title goes whole or not at all, and never into a country in which it is not licensed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import xxhash
 
+from contracts.catalog import is_licensed
 from contracts.fleet import Appliance, Site, Tier
 from contracts.objectkey import DIGEST_BYTES, slice_count
 
@@ -40,6 +41,7 @@ class TitleItems:
     title: str
     published_at: int
     items: tuple[Item, ...]
+    countries: tuple[str, ...] | None = None
 
     @property
     def room_bytes(self) -> int:
@@ -58,6 +60,8 @@ class Placement:
     chosen: list[tuple[TitleItems, str]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     """Titles meant for this appliance that found no room; at an ISP another may have taken them."""
+    not_licensed: tuple[str, ...] = ()
+    """Titles that may not lie where the appliance stands."""
 
     def take(self, title: TitleItems, reason: str) -> bool:
         """Puts ``title`` onto the appliance; False when it has no room for all of it."""
@@ -70,22 +74,27 @@ class Placement:
 
 def plan_site(site: Site, titles: Sequence[TitleItems], top_share: float) -> list[Placement]:
     """The placement of every appliance of ``site``, in the order of the fleet file."""
-    placements = [Placement(box.id, site.id, site.tier, box.capacity_bytes) for box in site.appliances]
     newest_first = sorted(titles, key=lambda title: (-title.published_at, title.title))
-    top = len(titles)
+    licensed = [title for title in newest_first if is_licensed(title.countries, site.country)]
+    refused = tuple(title.title for title in newest_first if not is_licensed(title.countries, site.country))
+    placements = [
+        Placement(box.id, site.id, site.tier, box.capacity_bytes, not_licensed=refused)
+        for box in site.appliances
+    ]
+    top = len(licensed)
     if site.tier is Tier.ISP:
-        top = min(len(titles), max(1, math.ceil(len(titles) * top_share)))
-    for rank, title in enumerate(newest_first[:top], start=1):
+        top = min(len(licensed), max(1, math.ceil(len(licensed) * top_share)))
+    for rank, title in enumerate(licensed[:top], start=1):
         for placement in placements:
             reason = (
-                f"among the newest (place {rank} of {len(titles)}): on every appliance of {site.id}"
+                f"among the newest (place {rank} of {len(licensed)}): on every appliance of {site.id}"
                 if site.tier is Tier.ISP
-                else f"an exchange holds the whole catalog (place {rank} of {len(titles)} by age)"
+                else f"an exchange holds the whole catalog (place {rank} of {len(licensed)} by age)"
             )
-            if not placement.take(title, reason):
+            if not placement.take(title, reason + _licence(title, site)):
                 placement.left_out.append(title.title)
     by_id = {placement.appliance: placement for placement in placements}
-    for title in newest_first[top:]:
+    for title in licensed[top:]:
         _place_once(title, site, by_id)
     return placements
 
@@ -99,9 +108,13 @@ def _place_once(title: TitleItems, site: Site, placements: dict[str, Placement])
             if rank == 0
             else f"one copy in {site.id}: {order[0].id}, which it would be on, has no room"
         )
-        if placements[box.id].take(title, reason):
+        if placements[box.id].take(title, reason + _licence(title, site)):
             return
     placements[order[0].id].left_out.append(title.title)
+
+
+def _licence(title: TitleItems, site: Site) -> str:
+    return "" if title.countries is None else f"; licensed in {site.country}"
 
 
 def rendezvous(title: str, appliances: Sequence[Appliance]) -> list[Appliance]:

@@ -48,7 +48,7 @@ def plan_fleet(client: S3Client, bucket: str, fleet: Fleet, top_share: float, ve
 
 def _items(entry: TitleEntry) -> TitleItems:
     items = [Item(item.key, item.size, item.kind is Kind.MANIFEST) for item in entry.objects]
-    return TitleItems(entry.title, entry.published_at, tuple(items))
+    return TitleItems(entry.title, entry.published_at, tuple(items), entry.countries)
 
 
 def _plan(placement: Placement, version: str, catalog: str) -> Plan:

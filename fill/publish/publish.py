@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from contracts.catalog import CatalogObject, TitleEntry
+from contracts.catalog import CatalogObject, Country, TitleEntry
+from daemon.cli import CommandError
 from daemon.s3 import open_client
 from fill.config import Config, Publish
 from fill.progress import Meter, meter
@@ -27,6 +30,7 @@ from fill.publish.manifests import (
 from fill.publish.probe import Source, probe
 from fill.publish.turn import only_publisher
 from fill.publish.upload import (
+    EntryLost,
     Finished,
     describe,
     keep_times,
@@ -43,18 +47,38 @@ class Published:
     titles: int
 
 
-def publish(config: Config, path: Path, title: str, *, version: str, now: float) -> Published:
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class Licence(enum.Enum):
+    """In which countries, when that is no list of them."""
+
+    AS_BEFORE = "as before"  # of a title that is published again; a new one is licensed everywhere
+    EVERYWHERE = "everywhere"
+
+
+def publish(
+    config: Config,
+    path: Path,
+    title: str,
+    licence: tuple[Country, ...] | Licence = Licence.AS_BEFORE,
+    *,
+    version: str,
+    now: float,
+) -> Published:
     """Publishes ``path`` as ``title`` in catalog ``version``, in place of what the title was before.
 
     Raises `NotVideo`, `EncodeFailed`, `BadEncode`, `BadMp4`, `S3Error`, `BadDocument`, OSError,
-    and `CommandError` where the same title is being published by another.
+    and `CommandError` where the same title is being published by another, or it is not known any more
+    where it is licensed.
     """
     source = probe(path)
     encodes = choose_encodes(source.width, source.height, config.publish.ladder)
     bucket = config.origin.bucket
     with closing(open_client(config.origin)) as client, only_publisher(_where(config), title):
         # Before the hours of encoding: S3 that does not answer, or refuses the secret, is found out here.
-        previous = read_previous(client, bucket, title)
+        previous = _previous(client, bucket, title, licence)
         with tempfile.TemporaryDirectory(prefix="fill-publish-") as folder:
             root = Path(folder)
             tracks = make_tracks(source, encodes, config.publish, root)
@@ -63,9 +87,32 @@ def publish(config: Config, path: Path, title: str, *, version: str, now: float)
             with meter("uploading", sum(entry.size for entry in described)) as bar:
                 upload_media(client, bucket, list(zip(finished, described, strict=True)), _added_up(bar))
         published_at = previous.published_at if previous else int(now)
-        entry = title_entry(title, described, tracks, published_at)
+        entry = title_entry(title, described, tracks, published_at, _countries(licence, previous))
         index = write_catalog(client, bucket, version, entry)
     return Published(version, entry, len(index.titles))
+
+
+def _previous(
+    client: S3Client, bucket: str, title: str, licence: tuple[Country, ...] | Licence
+) -> TitleEntry | None:
+    """The entry that this one replaces, which mends it where it is lost; raises `CommandError`."""
+    try:
+        return read_previous(client, bucket, title)
+    except EntryLost as error:
+        if licence is Licence.AS_BEFORE:
+            raise CommandError(
+                f"{title}: {error}: where it was licensed is lost with that; say it with --countries"
+            ) from error
+        return None
+
+
+def _countries(
+    licence: tuple[Country, ...] | Licence, previous: TitleEntry | None
+) -> tuple[Country, ...] | None:
+    """Who forgets the countries when publishing again must not thereby publish to the world."""
+    if isinstance(licence, tuple):
+        return licence
+    return previous.countries if previous and licence is Licence.AS_BEFORE else None
 
 
 def _where(config: Config) -> str:
@@ -130,7 +177,11 @@ def finish(tracks: list[Track], encodes: tuple[Encode, ...], settings: Publish, 
 
 
 def title_entry(
-    title: str, objects: list[CatalogObject], tracks: list[Track], published_at: int
+    title: str,
+    objects: list[CatalogObject],
+    tracks: list[Track],
+    published_at: int,
+    countries: tuple[Country, ...] | None,
 ) -> TitleEntry:
     """``published_at`` is when it first came out: an old film that is encoded anew is no new release."""
     return TitleEntry(
@@ -140,4 +191,5 @@ def title_entry(
         objects=tuple(objects),
         hls=f"{title}/master.m3u8",
         dash=f"{title}/manifest.mpd",
+        countries=countries,
     )

@@ -73,10 +73,14 @@ def describe(title: str, item: Finished, modified_at: int) -> CatalogObject:
     )
 
 
-def read_previous(client: S3Client, bucket: str, title: str) -> TitleEntry | None:
-    """The title as it is published now; None where it is not, or its entry cannot be believed.
+class EntryLost(Exception):
+    """The catalog lists the title, and its entry is not there or cannot be believed."""
 
-    Raises `S3Error`, and `BadDocument` where the catalog as a whole cannot be believed.
+
+def read_previous(client: S3Client, bucket: str, title: str) -> TitleEntry | None:
+    """The title as it is published now; None where it is not.
+
+    Raises `EntryLost`, `S3Error`, and `BadDocument` where the catalog as a whole cannot be believed.
     """
     latest = read_latest(client, bucket, catalog.LATEST_KEY)
     titles = () if latest is None else read_index(client, bucket, latest.version).titles
@@ -85,11 +89,11 @@ def read_previous(client: S3Client, bucket: str, title: str) -> TitleEntry | Non
         return None
     try:
         return read_entry(client, bucket, ref)
-    except BadDocument:
-        return None  # published again, it is mended
+    except BadDocument as error:
+        raise EntryLost(str(error)) from error
     except S3Error as error:
         if error.missing:
-            return None
+            raise EntryLost(str(error)) from error
         raise
 
 

@@ -105,7 +105,7 @@ class Setup:
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def write_fleet(self, capacity_bytes: int = 10**9) -> None:
+    def write_fleet(self, capacity_bytes: int = 10**9, country: str | None = None) -> None:
         box = {
             "id": APPLIANCE,
             "url": "http://127.0.0.1:8080",
@@ -113,10 +113,12 @@ class Setup:
             "throughput_bps": 10**9,
             "public_key": msgspec.to_builtins(PublicKey("OKP", "Ed25519", "A" * 43)),
         }
-        site = {"id": "isp-a", "tier": "isp", "prefixes": [], "appliances": [box]}
+        site = {"id": "isp-a", "tier": "isp", "prefixes": [], "appliances": [box], "country": country}
         (self.folder / "fleet.yaml").write_text(yaml.safe_dump({"sites": [site]}))
 
-    def publish_bytes(self, title: str, size: int, now: int = 1000) -> bytes:
+    def publish_bytes(
+        self, title: str, size: int, now: int = 1000, countries: tuple[str, ...] | None = None
+    ) -> bytes:
         """Publishes a title whose one medium is ``size`` random bytes, without an encoder."""
         folder = self.folder / "made" / title
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,9 @@ class Setup:
         described = [(item, describe(title, item, now)) for item in files]
         upload_media(self.client, self.config.bucket, described, lambda _: None)
         objects = tuple(item for _, item in described)
-        entry = TitleEntry(title, now, 1.0, objects, f"{title}/master.m3u8", f"{title}/manifest.mpd")
+        entry = TitleEntry(
+            title, now, 1.0, objects, f"{title}/master.m3u8", f"{title}/manifest.mpd", countries
+        )
         version = version_name(now, secrets.token_bytes(3))
         write_catalog(self.client, self.config.bucket, version, entry)
         return data

@@ -16,7 +16,7 @@ from tests.component.steering.service import BOXES, Bucket, Service
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-TITLES = {"tt1": None, "tt-de": ("DE", "AT")}
+TITLES = {"tt1": None, "tt-de": ("DE", "AT"), "tt-at": ("AT",)}
 
 
 def make_bucket(origin: OriginServer, s3: S3Client) -> Bucket:

@@ -142,10 +142,17 @@ def fleet(*without: str) -> dict[str, Any]:
             if at == site and name not in without
         ]
 
+    countries = {"isp-a": "DE", "ixp-b": "AT"}
     prefixes = {"isp-a": ["198.51.100.0/24", "2001:db8:a::/48"], "ixp-b": ["0.0.0.0/1", "198.51.0.0/16"]}
     return {
         "sites": [
-            {"id": site, "tier": site[:3], "prefixes": prefixes[site], "appliances": appliances(site)}
+            {
+                "id": site,
+                "tier": site[:3],
+                "country": countries[site],
+                "prefixes": prefixes[site],
+                "appliances": appliances(site),
+            }
             for site in prefixes
         ]
     }

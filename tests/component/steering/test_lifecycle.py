@@ -114,7 +114,7 @@ def test_it_stops_when_told_and_says_nothing_is_wrong(stopped: Service, number: 
             assert stopped.process.wait(20) == 0
     assert stopped.logged("stopped")
     assert "Traceback" not in stopped.log
-    assert stopped.logged("content read")[0]["titles"] == 2
+    assert stopped.logged("content read")[0]["titles"] == 3
 
 
 def reload(service: Service, event: str) -> dict[str, Any]:

@@ -134,6 +134,17 @@ def test_a_licensed_country_is_answered(shared: Service) -> None:
     assert shared.steer(title="tt-de", country="AT").status == 200
 
 
+def test_only_appliances_that_may_hold_the_title_are_answered(shared: Service) -> None:
+    """The ISP's stand in DE: a viewer from AT in its network is served from AT, and pulls nothing into DE."""
+    shared.beat()
+    answer = shared.steer(title="tt-at", country="AT").json
+    assert [item["appliance"] for item in answer["candidates"]] == ["ixp-b1"]
+    known = shared.get("/v1/explain?client_ip=198.51.100.1&title=tt-at&country=AT").json["considered"]
+    assert {item["appliance"]: item["reason"] for item in known if item["place"] is None} == dict.fromkeys(
+        ("isp-a1", "isp-a2"), "the title is not licensed where site isp-a stands"
+    )
+
+
 @pytest.mark.parametrize(
     ("question", "field"),
     [

@@ -32,6 +32,8 @@ def ends(error: BaseException | None) -> int:
         (CommandError("no room on /disk"), 1, "program: no room on /disk\n"),
         (CommandError("--count -1: at least 0", Exit.USAGE), 2, "program: --count -1: at least 0\n"),
         (ConfigError("f.yaml:3: workers: stands twice"), 2, "program: f.yaml:3: workers: stands twice\n"),
+        (CommandError("http://u:secret@s3.example: away"), 1, "program: http://[cut]@s3.example: away\n"),
+        (CommandError("it said:\n\x1b[2Kno"), 1, "program: it said:\n\\x1b[2Kno\n"),
         (KeyboardInterrupt(), 130, "program: interrupted\n"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,18 +14,28 @@ from fill.planning.placement import Item, Placement, TitleItems, plan_site, rend
 _KEY = PublicKey("OKP", "Ed25519", "A" * 43)
 
 
-def _site(tier: Tier, capacities: list[int]) -> Site:
+def _site(tier: Tier, capacities: list[int], country: str | None = None) -> Site:
     boxes = tuple(
         Appliance(f"box{index}", "http://192.0.2.1:8080", capacity, 10**9, _KEY)
         for index, capacity in enumerate(capacities)
     )
-    return Site("site", tier, (), boxes)
+    return Site("site", tier, (), boxes, country)
 
 
 def _titles(sizes: list[int]) -> list[TitleItems]:
     return [
         TitleItems(f"tt{index:03}", index % 7, (Item(f"tt{index:03}/v.mp4", size),))
         for index, size in enumerate(sizes)
+    ]
+
+
+_LICENCES = [None, (), ("DE",), ("AT", "DE"), ("FR",)]
+
+
+def _licensed(sizes: list[int]) -> list[TitleItems]:
+    return [
+        replace(title, countries=_LICENCES[index % len(_LICENCES)])
+        for index, title in enumerate(_titles(sizes))
     ]
 
 
@@ -138,3 +151,33 @@ def test_a_title_stays_where_it_was_planned_by_every_version_of_this_program() -
 
 def _chosen(placement: Placement) -> set[str]:
     return {title.title for title, _ in placement.chosen}
+
+
+@given(
+    st.sampled_from(list(Tier)),
+    st.sampled_from([None, "DE", "FR", "NO"]),
+    st.lists(st.integers(0, 10**6), max_size=40).map(_licensed),
+    shares,
+)
+def test_no_appliance_holds_what_is_not_licensed_where_it_stands(
+    tier: Tier, country: str | None, titles: list[TitleItems], share: float
+) -> None:
+    """And what is licensed there is placed as if there were nothing else."""
+    allowed = [title for title in titles if title.countries is None or (country or "?") in title.countries]
+    site = _site(tier, [10**7, 10**6], country)
+    for placement, alone in zip(plan_site(site, titles, share), plan_site(site, allowed, share), strict=True):
+        assert placement.chosen == alone.chosen
+        assert placement.left_out == alone.left_out
+        assert not alone.not_licensed
+        assert set(placement.not_licensed) == {title.title for title in titles} - {
+            title.title for title in allowed
+        }
+
+
+@pytest.mark.parametrize("tier", Tier)
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_reason_names_the_country_of_a_licence(tier: Tier, share: float) -> None:
+    (placement,) = plan_site(_site(tier, [10**9], "DE"), _licensed([1] * 5), share)
+    assert len(placement.chosen) == 3
+    for title, reason in placement.chosen:
+        assert reason.endswith("; licensed in DE") == (title.countries is not None)

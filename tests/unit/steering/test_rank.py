@@ -64,6 +64,7 @@ boxes = st.builds(
     throughput_bps=st.integers(1, 10**12),
     tx_bps=st.integers(0, 10**12),
     holds=st.booleans(),
+    licensed=st.booleans(),
 )
 snapshots = st.builds(
     lambda found, lengths: Snapshot(tuple(found), lengths),
@@ -99,7 +100,8 @@ def test_everybody_is_considered_once_and_the_eligible_are_exactly_those_who_may
     ranked = rank(title, session, shot)
     assert Counter(item.box.id for item in ranked) == Counter(item.id for item in shot.boxes)
     for item in ranked:
-        may = item.box.site in shot.lengths and item.box.state in {State.SERVING, State.SUSPECT}
+        announced = item.box.site in shot.lengths
+        may = announced and item.box.licensed and item.box.state in {State.SERVING, State.SUSPECT}
         assert (item.place is not None) == may
 
 
@@ -199,10 +201,12 @@ def test_reasons_are_true(shot: Snapshot, title: str, session: str) -> None:
     for item in rank(title, session, shot):
         words, it = item.reason, item.box
         if item.place is None:
-            if it.site in shot.lengths:
-                assert words.startswith(it.state.value)
-            else:
+            if it.site not in shot.lengths:
                 assert words == f"site {it.site} announces no prefix that holds the client"
+            elif not it.licensed:
+                assert words == f"the title is not licensed where site {it.site} stands"
+            else:
+                assert words.startswith(it.state.value)
             continue
         found = re.match(r"(isp|ixp) site (\S+), announces the client's /(\d+), ", words)
         assert found is not None

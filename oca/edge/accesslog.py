@@ -62,11 +62,14 @@ class AccessLog:
         self, address: str, request: Request, status: int, body_bytes: int, took_s: float, fate: str
     ) -> None:
         """Adds a line; ``fate`` is hit, fwd=miss, or "-" for what is not of the cache."""
-        headers = request.headers
+        if request.logged is None:
+            headers = request.headers
+            agent = f'"{_quoted(headers.get(b"referer", "-"))}" "{_quoted(headers.get(b"user-agent", "-"))}"'
+            request.logged = _asked(request), agent
+        asked, agent = request.logged
+        cache = "-" if fate == "-" else f"{self._appliance}; {fate}"
         line = (
-            f'{address} - - [{self._time}] "{_asked(request)}" {status} {body_bytes} '
-            f'"{_quoted(headers.get(b"referer", "-"))}" "{_quoted(headers.get(b"user-agent", "-"))}" '
-            f'"{f"{self._appliance}; {fate}" if fate != "-" else "-"}" {took_s:.3f}\n'
+            f'{address} - - [{self._time}] "{asked}" {status} {body_bytes} {agent} "{cache}" {took_s:.3f}\n'
         )
         if self._held_bytes + len(line) > _HELD_BYTES:
             self._dropped += 1

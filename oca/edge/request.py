@@ -38,6 +38,8 @@ class Request:
     version: str = "HTTP/1.1"
     raw: bytes = b""
     """The head as it came, when nothing else came with it or before it; else empty."""
+    logged: tuple[str, str] | None = None
+    """Its two parts of a line in the access log, once they were made: a request known by heart comes again."""
 
 
 class RequestReader:

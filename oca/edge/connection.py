@@ -86,7 +86,7 @@ class Connection:
     @property
     def idle(self) -> bool:
         """Whether nothing is lost by closing now: no answer is on its way, no request has begun."""
-        return self.state is _IDLE and not self._midway
+        return self.state is _IDLE and not self._midway and not self._wire.unread()
 
     # What comes in
 

@@ -36,7 +36,7 @@ log = logging.getLogger("oca.edge")
 
 _ACCEPTS_A_TURN: Final = 64
 _WARMING_THREADS: Final = 16
-_GRACE_S: Final = 1.0
+_GRACE_S: Final = 2.0
 """A request may be on its way to an idle connection: who sends one within this is answered, not cut."""
 _NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux
 _OVERLOAD: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -239,14 +239,14 @@ class Worker:
         """From now on each answer is the last of its connection, and who is new is sent elsewhere."""
         self.draining = on
         if on:
-            self._close_idle()
+            self.loop.call_later(_GRACE_S, self._close_idle)
 
     def _revoke(self, sessions: frozenset[str]) -> None:
         if self.authoriser.revoke(sessions):
             self.repeats.clear()
 
     def _close_idle(self) -> None:
-        for connection in tuple(self._connections):
+        for connection in tuple(self._connections) if self.draining else ():
             if connection.idle:
                 connection.close()
 

@@ -146,6 +146,9 @@ class TlsWire(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def unread(self) -> bool:
+        return False  # the transport reads at once what comes
+
     def watch_room(self) -> None:
         self._watching = True
         if not self._full:

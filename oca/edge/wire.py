@@ -52,6 +52,10 @@ class Wire(Protocol):
         """Nothing is read until `read`; the client's own sending then comes to a halt."""
         ...
 
+    def unread(self) -> bool:
+        """Whether something has come that the connection does not know of yet."""
+        ...
+
     def watch_room(self) -> None:
         """Has ``receiver.writable`` called whenever there is room, until `ignore_room`."""
         ...
@@ -92,6 +96,12 @@ class PlainWire:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
+
+    def unread(self) -> bool:
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def sendfile(self, fd: int, start: int, count: int) -> int:
         return os.sendfile(self._fd, fd, start, count)

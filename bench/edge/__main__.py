@@ -12,11 +12,11 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.edge import cold, requests
+from bench.edge import cold, players, requests
 from bench.edge.client import WrongAnswer
 from bench.edge.load import Failed, Options
 
-TABLES: Final[dict[str, ModuleType]] = {"requests": requests, "cold": cold}
+TABLES: Final[dict[str, ModuleType]] = {"requests": requests, "cold": cold, "players": players}
 
 
 def main() -> int:

@@ -74,10 +74,15 @@ def print_table(
     for row in listed:
         table.add_row(*(str(cell) for cell in row))
     console = Console()
-    # A pipe has no width: print rows whole rather than folded at 80.
-    if not console.is_terminal:
-        console = Console(width=10_000)
-    console.print(table, soft_wrap=not console.is_terminal)
+    if console.is_terminal:
+        console.print(table)
+        return
+    # A pipe has no width: rows whole rather than folded at 80, and no column filled up at their end.
+    console = Console(width=10_000)
+    with console.capture() as captured:
+        console.print(table, soft_wrap=True)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def human_bytes(count: float) -> str:

@@ -109,6 +109,7 @@ def _say_what_to_try(console: Console, layout: Layout, endpoints: Endpoints) -> 
     first = next(box for box in endpoints.appliances if box.tier == "isp")
     elsewhere = "" if layout.root == CHECKOUT / "var" / "demo" else f" --dir {short(layout.root)}"
     question = f'{{"client_ip": "{HOST}", "title": "{endpoints.title}"}}'
+    key = f"STEERING_KEY=$(cat {short(layout.steering_key)})"
     bearer = f"Authorization: Bearer $(cat {short(layout.steering_key)})"
     steer = f'curl {endpoints.steering}/v1/steer -H "{bearer}"'
     steer += f" -H 'Content-Type: application/json' -d '{question}'"
@@ -124,7 +125,7 @@ def _say_what_to_try(console: Console, layout: Layout, endpoints: Endpoints) -> 
         ],
         "ask steering, as a playback service does": [steer],
         "look around": [
-            f"{programs}/steering fleet --config {short(layout.config('steering'))}",
+            f"{key} {programs}/steering fleet --config {short(layout.config('steering'))}",
             f"{programs}/oca status --config {short(layout.config(f'oca-{first.id}'))}",
             f"{programs}/fill status --config {short(layout.config(f'fill-{first.id}'))}",
         ],

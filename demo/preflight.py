@@ -68,7 +68,7 @@ def check_ports(layout: Layout) -> None:
                 why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
                 raise CommandError(
                     f"port {port} ({owner}) {why}: stop what listens there, or shift every port: "
-                    'make demo DEMO_ARGS="--port-offset 1000"',
+                    f'make demo DEMO_ARGS="--port-offset {layout.offset + 1000}"',
                     Exit.USAGE,
                 ) from None
 

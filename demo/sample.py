@@ -12,13 +12,14 @@ from demo.layout import CHECKOUT
 from demo.processes import Processes
 
 # testsrc2 draws its time code itself: no font is needed, and the sample is the same everywhere.
-_PICTURE: Final = "testsrc2=size=1280x720:rate=25"
+# Drawn at half the size and doubled: at full size the time code is too small to be read in a page.
+_PICTURE: Final = "testsrc2=size=640x360:rate=25,scale=1280:720:flags=neighbor"
 _TONE: Final = "sine=frequency=440:beep_factor=4:sample_rate=48000"
 
 
 def sample_video(processes: Processes, duration_s: int) -> Path:
     """The path of the sample; made once, and kept between runs in ``var/sample``."""
-    path = CHECKOUT / "var" / "sample" / f"testsrc2-720p25-{duration_s}s.mp4"
+    path = CHECKOUT / "var" / "sample" / f"testsrc2-doubled-720p25-{duration_s}s.mp4"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

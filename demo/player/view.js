@@ -2,6 +2,8 @@
 
 const ROWS = 40;
 const BARS = 90;
+/** Of the appliances that steering offers no more: enough to see where the bars on the left came from. */
+const GONE = 4;
 const LETTERS = "ABCDEFGHIJ";
 
 const element = (id) => document.getElementById(id);
@@ -10,6 +12,8 @@ export class View {
   /** A letter and colour per appliance, in order of first sight, the same for as long as the page lives. */
   #marks = new Map();
   #shownCandidates = "";
+  /** The last that was known of every appliance that was ever offered. */
+  #offered = new Map();
 
   switches(engines, engine, titles, title) {
     const label = { hls: "HLS (hls.js)", dash: "DASH (dash.js)" };
@@ -61,9 +65,17 @@ export class View {
     const shown = JSON.stringify(list);
     if (shown === this.#shownCandidates) return;
     this.#shownCandidates = shown;
-    const words = { serving: "serving now", next: "asked next", standby: "stands by" };
+    const words = { serving: "serving now", next: "asked next", standby: "stands by", gone: "gone" };
+    for (const item of list) {
+      this.#offered.delete(item.appliance); // and to the end: the newest are kept
+      this.#offered.set(item.appliance, item);
+    }
+    const gone = [...this.#offered.values()]
+      .filter((item) => !list.includes(item))
+      .slice(-GONE)
+      .map((item) => ({ ...item, state: "gone", reason: "steering does not offer it any more" }));
     element("candidates").replaceChildren(
-      ...list.map((item) => {
+      ...[...list, ...gone].map((item) => {
         const row = make("li", { className: item.state });
         row.append(
           this.#badge(item.appliance),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import time
@@ -57,13 +58,11 @@ def test_a_head_that_comes_byte_by_byte_does_not_hold_the_connection(appliance: 
     with appliance.connect() as sock:
         sock.sendall(b"GET /")
         sent = 0
-        try:
-            while sent < 100:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
                 sock.sendall(b"a")
                 sent += 1
                 time.sleep(0.1)  # the client's own slowness is what is tested
-        except ConnectionError:
-            pass
         assert sent < 60
 
 
@@ -88,16 +87,11 @@ def test_a_client_that_takes_too_little_is_cut_though_it_always_takes_something(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         got = 0
-        try:
-            while got < SIZE:
-                data = sock.recv(20_000)
-                if not data:
-                    break
-                got += len(data)
+        with contextlib.suppress(ConnectionResetError):
+            for _ in range(SIZE // 20_000):
+                got += len(sock.recv(20_000))
                 time.sleep(0.05)  # 3 Mb/s where 16 are asked for
-        except ConnectionResetError:
-            pass
-        assert got < SIZE
+        assert got < SIZE - 1_000_000
 
 
 def test_the_last_request_of_a_connection_is_answered_and_said_to_be(appliance: Appliance) -> None:
@@ -120,8 +114,10 @@ def test_a_network_that_asks_too_often_is_told_to_wait(appliance: Appliance) -> 
         if answer.status == 429:
             assert answer.headers["retry-after"]
     assert 429 in statuses
-    time.sleep(1.1)  # the limit is one of requests in a second
-    assert ask(appliance, target=f"/{KEY}", headers="Range: bytes=0-9\r\n").status == 206
+    until = time.monotonic() + 5
+    while ask(appliance, target=f"/{KEY}", headers="Range: bytes=0-9\r\n").status != 206:
+        assert time.monotonic() < until
+        time.sleep(0.3)
 
 
 def test_a_network_with_too_many_connections_gets_no_more_until_one_goes(appliance: Appliance) -> None:

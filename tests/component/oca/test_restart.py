@@ -57,7 +57,7 @@ def until(true: object, timeout_s: float = 15) -> None:
 @contextmanager
 def slow_download(appliance: Appliance) -> Iterator[threading.Event]:
     """A response in flight, read to its end and compared once the event is set."""
-    go, result = threading.Event(), []
+    begun, go, result = threading.Event(), threading.Event(), []
 
     def download() -> None:
         with appliance.connect() as sock:
@@ -65,12 +65,14 @@ def slow_download(appliance: Appliance) -> Iterator[threading.Event]:
             sock.settimeout(20)
             with sock.makefile("rb") as file:
                 sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                sock.recv(1, socket.MSG_PEEK)
+                begun.set()
                 go.wait(30)
                 result.append(Answer(file).body == DATA)
 
     thread = threading.Thread(target=download)
     thread.start()
-    time.sleep(0.3)
+    assert begun.wait(10)
     yield go
     go.set()
     thread.join(30)

@@ -23,6 +23,7 @@ _MAX_ENCODED_BYTES: Final = 3 * MAX_BYTES
 
 _PARAMETER: Final = b"CMCD="
 _FIELDS: Final = (b"cmcd-object", b"cmcd-request", b"cmcd-session", b"cmcd-status")
+_MAX_HEAD_BYTES: Final = 4096
 _MAX_DIGITS: Final = 12
 _MAX_TEXT: Final = 64
 """Of sid and cid: CTA-5004 section 3.2 allows no more."""
@@ -33,6 +34,8 @@ _pairs = re.compile(
     r", *([a-zA-Z][a-zA-Z0-9-]*+)"
     r'(?:=("(?:[^"\\]++|\\.)*+"|\((?:[^()"]++|"(?:[^"\\]++|\\.)*+")*+\)|[^,]*+))?+ *(?=,|\Z)'
 ).findall
+# Not where an empty line stands before it: there the head has ended, and something else begins.
+_lines = re.compile(rb"(?<!\n)\r\nCMCD-(?:Object|Request|Session|Status): ([\x20-\x7e]*)(?=\r\n)").split
 _first_integer = re.compile(r"\(\s*([0-9]+)").match
 _decimal = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z").match
 _token = re.compile(r"[a-z]{1,4}\Z").match
@@ -95,6 +98,30 @@ def separate(target: bytes, headers: Mapping[bytes, str]) -> tuple[bytes, str | 
         if name in headers:
             text = headers[name] if text is None else f"{text},{headers[name]}"
     return target, text if text is None or len(text) <= MAX_BYTES else ""
+
+
+def lift(head: bytes) -> tuple[bytes, str] | None:
+    """A request's head as it came without its CMCD, and the CMCD; None where there is none to be lifted out.
+
+    So a player that tells of itself is known by heart like any other (`oca.edge.repeat`). Sound for the
+    same reasons: what is taken out is whole lines of a head that has not ended, or a piece of the target
+    that holds no delimiter of it; and nothing that the parser would have refused there.
+    """
+    if len(head) > _MAX_HEAD_BYTES:
+        return None
+    line = head.find(b"\r")
+    at = head.find(_PARAMETER, 0, line)
+    if at > 0:
+        end = head.find(b" ", at, line)
+        target, text = separate(head[:end], {})
+        taken = head[at:end]
+        if text and taken.isascii() and b"#" not in taken and taken.decode("ascii").isprintable():
+            return target + head[end:], text
+        return None
+    pieces = _lines(head)
+    if len(pieces) == 1:
+        return None
+    return b"".join(pieces[::2]), b",".join(pieces[1::2]).decode("ascii")
 
 
 def parse(text: str) -> Cmcd | None:

@@ -162,12 +162,14 @@ class Connection:
 
     def _again(self, data: bytes) -> bool:
         """Begins the answer to a request that is known by heart; False for any other."""
-        found = self.worker.recall(data, self._range_at)
+        account = self._account
+        found = self.worker.recall(account.lift(data) if account.tells else data, self._range_at)
         if found is None or self.worker.draining or self._over():
             return False
         self._request, self._missed, self._range_at = found.request, False, found.range_at
-        self._account.began = monotonic()
-        self._account.session = found.session or self._account.peer
+        account.began, account.session = monotonic(), found.session or account.peer
+        if account.tells:
+            account.granted(found.session)
         start, end = found.span
         self._delivery.begin(found.status, found.head, (found.span,), end - start, found.file)
         self._sending(found.file)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from contracts.problem import Problem
 from contracts.token import Refusal
 from oca.counters import TIME_BOUNDS_S, Counters, Histograms
-from oca.edge.cmcd import Cmcd, parse, separate
+from oca.edge.cmcd import Cmcd, lift, parse, separate
 from oca.ipc import Playback, Report, Touch
 from oca.sessions import keep_smallest, session_id
 
@@ -66,6 +66,7 @@ class Account:
 
     __slots__ = (
         "_counted", "_first_s", "_ledger", "_network", "_rows", "address", "began", "cmcd", "peer", "session",
+        "tells",
     )  # fmt: skip
 
     def __init__(self, ledger: Ledger, network: _Network, address: str) -> None:
@@ -80,6 +81,8 @@ class Account:
         self.began = 0.0
         self.session = self.peer
         self.cmcd: Cmcd | None = None
+        self.tells = False
+        """Whether the last request had CMCD."""
         network.connections += 1
 
     def close(self) -> None:
@@ -91,12 +94,25 @@ class Account:
         self.cmcd = None
         target, text = separate(request.target, request.headers)
         if text is not None:
+            self.tells = True
             self.cmcd = parse(text)
             if self.cmcd is None:
                 self._ledger.counters.cmcd_unread += 1
-            # What a player says of itself differs each time: the request is not worth remembering.
-            request.raw = b""
+            # What a player says of itself differs each time: remember the request without it, or not at all.
+            request.target = target
+            lifted = lift(request.raw)
+            # Some of it may stand where it is not lifted from: a second parameter, a field in small letters.
+            request.raw = lifted[0] if lifted is not None and b"cmcd" not in lifted[0].lower() else b""
         return target
+
+    def lift(self, head: bytes) -> bytes:
+        """The head of a request without its CMCD, for one who `tells`."""
+        lifted = lift(head)
+        self.cmcd = parse(lifted[1]) if lifted is not None else None
+        if lifted is None or self.cmcd is None:
+            self.tells = False  # until `asks` sees it again
+            return head
+        return lifted[0]
 
     def granted(self, session: int) -> None:
         """The request may be answered; its token names ``session``, or it has none, and that is 0."""

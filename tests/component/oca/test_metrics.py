@@ -13,7 +13,7 @@ import pytest
 
 from tests.appliance import Appliance, running
 from tests.component.oca.metrics import Samples, samples, status, wait_for
-from tests.component.oca.test_serving import ask
+from tests.component.oca.test_serving import Answer, ask
 
 KEY = "tt0021/720p/video.mp4"
 SIZE = 2 << 20
@@ -54,18 +54,39 @@ def test_every_answer_is_in_the_metrics(appliance: Appliance) -> None:
 
 
 def test_cmcd_is_in_the_metrics_in_both_its_forms(appliance: Appliance) -> None:
-    query = "CMCD=bl%3D2500%2Cbr%3D3000%2Cbs%2Csid%3D%22one%22"
-    fields = "CMCD-Object: br=3000\r\nCMCD-Request: bl=4500,mtp=20000\r\n"
-    assert ask(appliance, target=f"/{KEY}?{query}").status == 200
-    assert ask(appliance, fields, target=f"/{KEY}").status == 200
+    """Also of requests known by heart: each is made three times on one connection, and tells something new."""
+    query = b"GET /%b?CMCD=bl%%3D%d%%2Cbr%%3D3000%%2Cbs HTTP/1.1\r\nHost: a\r\nRange: bytes=0-%d\r\n\r\n"
+    fields = (
+        b"GET /%b HTTP/1.1\r\nHost: a\r\nCMCD-Object: br=3000\r\nCMCD-Request: bl=%d,mtp=20000\r\n"
+        b"Range: bytes=0-%d\r\n\r\n"
+    )
+    for head in (query, fields):
+        with appliance.connect() as sock, sock.makefile("rb") as file:
+            for number in range(3):
+                sock.sendall(head % (KEY.encode(), 1000 * (number + 1), number))
+                answer = Answer(file)
+                assert (answer.status, len(answer.body)) == (206, number + 1)
+            sock.sendall(b"GET /%b HTTP/1.1\r\nHost: a\r\nRange: bytes=0-0\r\n\r\n" % KEY.encode())
+            assert Answer(file).status == 206
     assert ask(appliance, target=f"/{KEY}?CMCD={'x' * 7000}").status == 200
-    found = wait_for(appliance, lambda found: requests(found) == 3)
-    assert found["oca_edge_cmcd_requests_total", ""] == 2
-    assert found["oca_edge_cmcd_starvations_total", ""] == 1
+    found = wait_for(appliance, lambda found: requests(found) == 9)
+    assert found["oca_edge_cmcd_requests_total", ""] == 6
+    assert found["oca_edge_cmcd_starvations_total", ""] == 3
     assert found["oca_edge_cmcd_unread_total", ""] == 1
-    assert found["oca_player_buffer_seconds_sum", ""] == 7.0
-    assert found["oca_player_bitrate_bits_per_second_count", ""] == 2
-    assert found["oca_player_throughput_bits_per_second_sum", ""] == 20e6
+    assert found["oca_player_buffer_seconds_sum", ""] == 12.0
+    assert found["oca_player_bitrate_bits_per_second_count", ""] == 6
+    assert found["oca_player_throughput_bits_per_second_sum", ""] == 60e6
+
+
+def test_what_follows_a_head_is_not_taken_for_its_cmcd(appliance: Appliance) -> None:
+    """A request known by heart, and behind its empty line what looks like a field: two requests, the second bad."""
+    head = b"GET /%b HTTP/1.1\r\nHost: a\r\n%bRange: bytes=0-9\r\n"
+    with appliance.connect() as sock, sock.makefile("rb") as file:
+        for number in range(3):
+            sock.sendall(head % (KEY.encode(), b"CMCD-Object: br=%d\r\n" % number) + b"\r\n")
+            assert Answer(file).status == 206
+        sock.sendall(head % (KEY.encode(), b"") + b"\r\nCMCD-Object: br=1\r\n")
+        assert b"HTTP/1.1 400 Bad Request\r\n" in file.read()
 
 
 def test_a_token_refused_is_counted_by_its_reason(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oca.edge.cmcd import MAX_BYTES, MAX_KEYS, Cmcd, parse, separate
+from oca.edge.cmcd import MAX_BYTES, MAX_KEYS, Cmcd, lift, parse, separate
 
 # CTA-5004 section 4: the examples of version 1.
 EXAMPLES = [
@@ -119,6 +119,46 @@ def test_more_than_the_bound_is_not_read() -> None:
     assert separate(b"/a?CMCD=" + b"%41" * (MAX_BYTES + 1), {}) == (b"/a", "")
     assert separate(b"/a", {b"cmcd-object": long.decode()}) == (b"/a", "")
     assert parse("x=1," * MAX_KEYS + "br=1") is None
+
+
+HEAD = b"GET /a/b%b HTTP/1.1\r\nHost: a\r\n%bAccept: */*\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "fields", "left", "text"),
+    [
+        (b"?CMCD=br%3D1%2Cbs", b"", b"", "br=1,bs"),
+        (b"?x=1&CMCD=br%3D1&y=2", b"", b"?x=1&y=2", "br=1"),
+        (b"", b"CMCD-Object: br=1\r\nCMCD-Status: bs\r\n", b"", "br=1,bs"),
+        (b"?x", b"CMCD-Request: bl=100,su\r\n", b"?x", "bl=100,su"),
+    ],
+)
+def test_a_head_without_its_cmcd_is_what_it_would_have_been(
+    query: bytes, fields: bytes, left: bytes, text: str
+) -> None:
+    assert lift(HEAD % (query, fields)) == (HEAD % (left, b""), text)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD % (b"", b""),
+        HEAD % (b"?XCMCD=br%3D1", b""),
+        HEAD % (b"?CMCD=\xff", b""),
+        HEAD % (b"?CMCD=br\t1", b""),
+        HEAD % (b"?CMCD=br%3D1#", b""),
+        HEAD % (b"?CMCD=" + b"x" * 5000, b""),
+        HEAD % (b"", b"CMCD-Object: br=\x01\r\n"),
+        HEAD % (b"", b"CMCD-Object : br=1\r\n"),
+        HEAD % (b"", b"CMCD-Nothing: br=1\r\n"),
+        HEAD % (b"", b"X-CMCD-Object: br=1\r\n"),
+        # What follows the empty line is another request.
+        b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\nCMCD-Object: br=1\r\n",
+        b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\nCMCD-Object: br=1\r\n\r\n",
+    ],
+)
+def test_what_the_parser_must_see_is_not_lifted_out(head: bytes) -> None:
+    assert lift(head) is None
 
 
 @given(st.text(max_size=MAX_BYTES) | st.text(alphabet='br=",()\\; 1slid', max_size=MAX_BYTES))

@@ -170,13 +170,11 @@ def test_the_session_is_the_token_s_then_the_player_s_then_the_client_s() -> Non
     assert account.session == account.peer == session_id("203.0.113.9")
 
 
-def test_cmcd_is_summed_and_a_request_with_it_is_not_remembered() -> None:
+def test_cmcd_is_summed() -> None:
     ledger = Ledger()
     account = ledger.open("203.0.113.9")
     for query in (b"bl%3D4000%2Cbr%3D3000%2Cbs%2Cmtp%3D9000", b"bl%3D6000", b"%00"):
-        request = Request(b"GET", b"/a?CMCD=" + query, raw=b"as it came")
-        answered(account, delivery(10), request=request)
-        assert request.raw == b""
+        answered(account, delivery(10), request=Request(b"GET", b"/a?CMCD=" + query))
     answered(account, delivery(10))
     report = ledger.take(0, 0)
     assert report.touched[0].playback == ipc.Playback(2, 1, 2, 10.0, 1, 3_000_000)
@@ -184,6 +182,34 @@ def test_cmcd_is_summed_and_a_request_with_it_is_not_remembered() -> None:
     assert (counters.cmcd_requests, counters.cmcd_starvations, counters.cmcd_unread) == (2, 1, 1)
     assert sum(report.histograms.player_buffer_s.counts) == 2
     assert report.histograms.player_throughput_bps.total == 9e6
+
+
+@pytest.mark.parametrize(
+    ("head", "remembered"),
+    [
+        (b"GET /a?CMCD=br%%3D%d HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (b"GET /a?CMCD=br%%3D%d&cmcd=7 HTTP/1.1\r\nHost: a\r\n\r\n", b""),
+        (b"GET /a?CMCD=br%%3D%d HTTP/1.1\r\nHost: a\r\nCMCD-Object: d=1\r\n\r\n", b""),
+    ],
+)
+def test_a_request_is_remembered_without_its_cmcd_or_not_at_all(head: bytes, remembered: bytes) -> None:
+    account = Ledger().open("203.0.113.9")
+    request = Request(b"GET", head.split()[1] % 1, raw=head % 1)
+    account.asks(request)
+    assert (request.raw, account.tells) == (remembered, True)
+    if remembered:
+        assert request.target == b"/a"
+        assert account.lift(head % 2) == remembered
+        assert account.cmcd is not None
+        assert account.cmcd.bitrate_bps == 2000
+
+
+def test_who_stops_telling_of_itself_costs_one_look() -> None:
+    account = Ledger().open("203.0.113.9")
+    account.tells = True
+    head = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert account.lift(head) == head
+    assert (account.tells, account.cmcd) == (False, None)
 
 
 @pytest.mark.parametrize(

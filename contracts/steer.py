@@ -50,3 +50,14 @@ class SteerResponse(msgspec.Struct, frozen=True):
     candidates: tuple[Candidate, ...]
     token: str
     expires_at: Annotated[int, Meta(description="seconds since 1970")]
+
+
+class RevokeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Takes back every token of one session; appliances hear it with their next heartbeat."""
+
+    session: Session
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    session: Session
+    until: Annotated[int, Meta(description="seconds since 1970; by then its tokens have expired")]

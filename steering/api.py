@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from contracts.catalog import is_licensed
 from contracts.documents import BadDocument, decode
 from contracts.problem import MEDIA_TYPE, Problem, render
 from contracts.token import TokenRefused, verify_identity
+from daemon.log import event
 from steering.budget import Budget
 from steering.config import Config
 from steering.content import Content, Title
@@ -27,6 +29,7 @@ from steering.openapi import openapi
 from steering.rank import Considered, rank, select_candidates
 from steering.report import ApplianceReport, ConsideredReport, Explanation, FleetReport, SteeringManifest
 from steering.request import Refused, bad_field, bearer, read_body
+from steering.revocations import RevocationList, TooMany
 from steering.sessions import Session, Sessions
 
 log = logging.getLogger("steering")
@@ -45,6 +48,9 @@ class Api:
     def __init__(self, config: Config, view: FleetView, signer: Signer, api_keys: Iterable[str]) -> None:
         self._config = config
         self._signer = signer
+        self._revocations = RevocationList(
+            Path(config.state_dir) / "revocations.json", lambda: secrets.token_hex(8)
+        )
         self._sessions = Sessions()
         self._budgets: dict[str, Budget] = {}
         self.replace_keys(api_keys)
@@ -67,6 +73,7 @@ class Api:
                 web.post("/v1/steer", self._steer),
                 web.get("/v1/steer/{session}/hls", self._manifest),
                 web.get("/v1/steer/{session}/dash", self._manifest),
+                web.post("/v1/revoke", self._revoke),
                 web.post(heartbeat.PATH, self._heartbeat),
                 web.get("/v1/fleet", self._fleet),
                 web.get("/v1/explain", self._explain),
@@ -200,6 +207,22 @@ class Api:
         answer.headers.update({"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"})
         return answer
 
+    async def _revoke(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        raw = await read_body(request, steer.MAX_REQUEST_BYTES)
+        try:
+            wanted = decode(raw, steer.RevokeRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES)
+        except BadDocument as error:
+            raise bad_field(error.why) from None
+        now = time.time()
+        until = int(now) + self._config.token_ttl_s
+        try:
+            self._revocations.revoke(wanted.session, until, now)
+        except TooMany as error:
+            raise Refused(Problem.UNAVAILABLE, str(error), retry_s=60) from None
+        event(log, "session revoked", session=wanted.session)
+        return _json(steer.Revoked(wanted.session, until))
+
     async def _heartbeat(self, request: web.Request) -> web.Response:
         with self.metrics.hearing():
             token = bearer(request)
@@ -224,7 +247,8 @@ class Api:
                 raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
             except BadDocument as error:
                 raise bad_field(error.why) from None
-        return _json(heartbeat.HeartbeatReply(state.value, self.content.plan))
+        news = self._revocations.news(beat.revocations)
+        return _json(heartbeat.HeartbeatReply(state.value, self.content.plan, news))
 
     async def _fleet(self, request: web.Request) -> web.Response:
         self._caller(request)

@@ -1,4 +1,4 @@
-"""The commands of steering: init, serve, fleet, explain."""
+"""The commands of steering: init, serve, fleet, explain, revoke."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from contracts.problem import Document, Problem
+from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from steering.config import load_config
 from steering.keys import Paths, make
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
             "why a client gets the answer it gets",
             " --client-ip 198.51.100.7 --title tt0001",
         ),
+        ("revoke", _revoke, "take back the tokens of a playback session", " --session 4kq0T2uWb3xZ"),
     ):
         command = commands.add_parser(
             name,
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="for machines")
         if name == "init":
             command.add_argument("--new-key", action="store_true", help="add another API key")
-        if name in {"fleet", "explain"}:
+        if name in {"fleet", "explain", "revoke"}:
             command.add_argument("--key", default=os.environ.get("STEERING_KEY"), help="or $STEERING_KEY")
             command.add_argument("--url", help="default: public_url of the configuration")
         if name == "explain":
@@ -72,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--title", required=True, help="such as tt0001")
             command.add_argument("--country", help="two letters; needed for a title that is not for all")
             command.add_argument("--session", help="of an answer, to see that answer's order")
+        if name == "revoke":
+            command.add_argument("--session", required=True, help="as an answer of steering names it")
         command.set_defaults(command=function)
     return parser
 
@@ -160,8 +164,26 @@ def _explain(arguments: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _ask(arguments: argparse.Namespace, path: str, query: dict[str, str], kind: type[T]) -> tuple[Any, T]:
-    """What the running service answers: as it came, and as ``kind``. Raises `CommandError`."""
+def _revoke(arguments: argparse.Namespace) -> int:
+    raw, answer = _ask(arguments, "/v1/revoke", {}, Revoked, {"session": arguments.session})
+    if arguments.json:
+        print_json(raw)
+        return Exit.DONE
+    print(f"{answer.session}: revoked; each appliance hears it with its next heartbeat")
+    return Exit.DONE
+
+
+def _ask(
+    arguments: argparse.Namespace,
+    path: str,
+    query: dict[str, str],
+    kind: type[T],
+    body: dict[str, str] | None = None,
+) -> tuple[Any, T]:
+    """What the running service answers: as it came, and as ``kind``. Raises `CommandError`.
+
+    A ``body`` is sent as JSON, with POST.
+    """
     base = arguments.url.removesuffix("/") if arguments.url else load_config(arguments.config).public_url
     key = arguments.key or ""
     if not re.fullmatch(r"[!-~]+", key):
@@ -180,17 +202,19 @@ def _ask(arguments: argparse.Namespace, path: str, query: dict[str, str], kind: 
     with contextlib.closing(kind_of(parts.netloc, timeout=_TIMEOUT_S)) as connection:
         try:
             target = f"{parts.path}{path}?{urllib.parse.urlencode(query)}"
-            connection.request("GET", target, headers={"Authorization": f"Bearer {key}"})
+            sent = None if body is None else msgspec.json.encode(body)
+            method = "GET" if body is None else "POST"
+            connection.request(method, target, sent, {"Authorization": f"Bearer {key}"})
             answer = connection.getresponse()
-            status, body = answer.status, answer.read(_MAX_ANSWER_BYTES)
+            status, said = answer.status, answer.read(_MAX_ANSWER_BYTES)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise CommandError(
                 f"steering does not answer at {base}: {error or type(error).__name__}"
             ) from None
     if status != http.HTTPStatus.OK:
-        raise _refused(base, status, body)
+        raise _refused(base, status, said)
     try:
-        raw = msgspec.json.decode(body)
+        raw = msgspec.json.decode(said)
         return raw, msgspec.convert(raw, kind)
     except msgspec.MsgspecError:
         raise CommandError(f"what answers at {base} is not steering, or another version of it") from None

@@ -11,7 +11,8 @@ from contracts.problem import MEDIA_TYPE, Document
 from steering.report import Explanation, FleetReport, SteeringManifest
 
 _SCHEMAS: Final = (
-    *(steer.SteerRequest, steer.SteerResponse, SteeringManifest, FleetReport, Explanation),
+    *(steer.SteerRequest, steer.SteerResponse, steer.RevokeRequest, steer.Revoked),
+    *(SteeringManifest, FleetReport, Explanation),
     *(heartbeat.Heartbeat, heartbeat.HeartbeatReply, Document),
 )
 _SECURITY: Final = {
@@ -50,6 +51,14 @@ def openapi() -> dict[str, Any]:
             },
             "/v1/steer/{session}/hls": manifest,
             "/v1/steer/{session}/dash": manifest,
+            "/v1/revoke": {
+                "post": _operation(
+                    "takes back the tokens of a session",
+                    "Revoked",
+                    asked="RevokeRequest",
+                    refusals=(400, 401, 408, 413, 422, 429, 503),
+                )
+            },
             heartbeat.PATH: {
                 "post": _operation(
                     "an appliance lives",

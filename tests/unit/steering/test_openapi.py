@@ -72,5 +72,6 @@ def test_what_needs_a_key_says_so() -> None:
         "/v1/steer",
         "/v1/fleet",
         "/v1/explain",
+        "/v1/revoke",
     }
     assert needs["/v1/heartbeat"] == [{"identity": []}]

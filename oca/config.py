@@ -55,6 +55,8 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum: Literal["1.2", "1.3"] = "1.3"
     """1.2 only where players are too old for 1.3: it costs a round trip and kTLS."""
     handshake_timeout_s: Seconds = 10
+    kernel: bool = True
+    """Let the kernel encrypt where it can (kTLS); without it OpenSSL does, as it would anyway."""
 
 
 class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

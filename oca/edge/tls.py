@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import aiofastnet
@@ -32,6 +33,7 @@ _PIECE_BYTES: Final = 512 << 10
 _INCOMING_BYTES: Final = 16 << 10
 _OUTGOING_BYTES: Final = 256 << 10
 _SHUTDOWN_S: Final = 1.0
+_OP_ENABLE_KTLS: Final = getattr(ssl, "OP_ENABLE_KTLS", 1 << 3)  # OpenSSL 3; named from Python 3.12 on
 _MINIMUM: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 # A span on its way from the page cache through OpenSSL. One for the whole worker: what the wire does
@@ -48,9 +50,11 @@ class Acceptor:
         self._context.minimum_version = _MINIMUM[config.minimum]
         self._context.set_alpn_protocols(["http/1.1"])
         self._context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE
-        if hasattr(ssl, "OP_ENABLE_KTLS"):
-            # Python 3.12. The kernel must offer it too; without, this changes nothing.
-            self._context.options |= ssl.OP_ENABLE_KTLS
+        # A player has few connections and resumes each with the ticket of the one before.
+        self._context.num_tickets = 1
+        if config.kernel:
+            self._context.options |= _OP_ENABLE_KTLS
+        event(log, "tls", minimum=config.minimum, kernel_tls=_kernel_tls(config.kernel))
         self._opening: set[asyncio.Task[None]] = set()
         self.reload()
 
@@ -87,6 +91,17 @@ class Acceptor:
             # A scanner, a client that does not trust us, one that left: its affair.
             event(log, "handshake failed", logging.DEBUG, why=str(error))
             wire.connection_lost(None)
+
+
+def _kernel_tls(wanted: bool) -> str:
+    """What is in force, for the log. OpenSSL falls back by itself where the kernel has none."""
+    if not wanted:
+        return "off: tls.kernel is false"
+    try:
+        offered = "tls" in Path("/proc/sys/net/ipv4/tcp_available_ulp").read_text().split()
+    except OSError:
+        offered = False
+    return "on" if offered else "not offered by this kernel (modprobe tls)"
 
 
 class TlsWire(asyncio.Protocol):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -137,41 +141,38 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(secure: Secure) -> None
     assert "Traceback" not in (secure.appliance.root / "log").read_text()
 
 
-def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
-    import subprocess
-    import sys
+def test_what_encrypts_is_said_at_the_start(secure: Secure) -> None:
+    offered = "tls" in Path("/proc/sys/net/ipv4/tcp_available_ulp").read_text().split()
+    said = [json.loads(line) for line in (secure.appliance.root / "log").read_text().splitlines()]
+    (line,) = [line for line in said if line["event"] == "tls"]
+    assert line["kernel_tls"] == ("on" if offered else "not offered by this kernel (modprobe tls)")
 
-    import yaml
 
-    certificate, _ = certificates.make(tmp_path, "one")
-    _, key = certificates.make(tmp_path, "two")
-    (tmp_path / "disk").mkdir()
-    config = {
-        "appliance": "test-1",
-        "listen": f"127.0.0.1:{free_port()}",
-        "admin": f"127.0.0.1:{free_port()}",
-        "workers": 1,
-        "state_dir": str(tmp_path / "state"),
-        "run_dir": str(tmp_path / "run"),
-        "disks": [{"path": str(tmp_path / "disk"), "capacity_bytes": 10_000_000}],
-        "origin": {"bucket": "nowhere", "endpoint_url": "http://127.0.0.1:9"},
-        "auth": {"required": False},
-        "tls": {
-            "certificate_file": str(certificate),
-            "key_file": str(key),
-            "listen": f"127.0.0.1:{free_port()}",
-        },
-    }
-    file = tmp_path / "oca.yaml"
-    file.write_text(yaml.safe_dump(config))
-    for command in ("init", "serve"):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tls": {"certificate_file": "one.crt", "key_file": "two.key"}}, "(?i)two.key.*mismatch"),
+        ({"tls": {"certificate_file": "absent.crt", "key_file": "two.key"}}, "absent.crt.*No such file"),
+        ({"congestion_control": "nonsense"}, "congestion_control: nonsense.*the kernel has"),
+        ({"access_log": "/proc/version/x"}, "access_log|/proc/version/x"),
+    ],
+)
+def test_what_the_workers_cannot_use_is_one_line_and_exit_2(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    certificates.make(tmp_path, "one")
+    certificates.make(tmp_path, "two")
+    if "tls" in changes:
+        files = {name: str(tmp_path / file) for name, file in changes["tls"].items()}
+        changes = {"tls": {**files, "listen": f"127.0.0.1:{free_port()}"}}
+    with running(tmp_path, start=False, **changes):
         done = subprocess.run(
-            [sys.executable, "-m", "oca", command, "--config", str(file)],
+            [sys.executable, "-m", "oca", "serve", "--config", str(tmp_path / "oca.yaml")],
             capture_output=True,
             timeout=30,
             text=True,
         )
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert "two.key" in said[0]
-    assert "mismatch" in said[0].lower()
+    assert re.search(says, said[0]), said
+    assert "Traceback" not in done.stderr

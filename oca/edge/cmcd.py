@@ -23,6 +23,8 @@ _MAX_ENCODED_BYTES: Final = 3 * MAX_BYTES
 
 _PARAMETER: Final = b"CMCD="
 _FIELDS: Final = (b"cmcd-object", b"cmcd-request", b"cmcd-session", b"cmcd-status")
+_FIELD_BEGINS: Final = b"\r\nCMCD-"
+_LF: Final = 10
 _MAX_HEAD_BYTES: Final = 4096
 _MAX_DIGITS: Final = 12
 _MAX_TEXT: Final = 64
@@ -34,8 +36,7 @@ _pairs = re.compile(
     r", *([a-zA-Z][a-zA-Z0-9-]*+)"
     r'(?:=("(?:[^"\\]++|\\.)*+"|\((?:[^()"]++|"(?:[^"\\]++|\\.)*+")*+\)|[^,]*+))?+ *(?=,|\Z)'
 ).findall
-# Not where an empty line stands before it: there the head has ended, and something else begins.
-_lines = re.compile(rb"(?<!\n)\r\nCMCD-(?:Object|Request|Session|Status): ([\x20-\x7e]*)(?=\r\n)").split
+_field = re.compile(rb"\r\nCMCD-(?:Object|Request|Session|Status): ([\x20-\x7e]*)(?=\r\n)").match
 _first_integer = re.compile(r"\(\s*([0-9]+)").match
 _decimal = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z").match
 _token = re.compile(r"[a-z]{1,4}\Z").match
@@ -118,10 +119,18 @@ def lift(head: bytes) -> tuple[bytes, str] | None:
         if text and taken.isascii() and b"#" not in taken and taken.decode("ascii").isprintable():
             return target + head[end:], text
         return None
-    pieces = _lines(head)
-    if len(pieces) == 1:
+    pieces, texts, at = [], [], 0
+    while (found := head.find(_FIELD_BEGINS, at)) >= 0:
+        field = _field(head, found)
+        # Behind an empty line the head has ended, and something else begins.
+        if field is None or head[found - 1] == _LF:
+            return None
+        pieces.append(head[at:found])
+        texts.append(field[1])
+        at = field.end()
+    if not texts:
         return None
-    return b"".join(pieces[::2]), b",".join(pieces[1::2]).decode("ascii")
+    return b"".join(pieces) + head[at:], b",".join(texts).decode("ascii")
 
 
 def parse(text: str) -> Cmcd | None:

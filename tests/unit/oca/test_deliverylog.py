@@ -167,6 +167,8 @@ def test_killed_at_any_step_of_closing_a_part_gives_the_same_part(
     made: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every system call of the closing is made to be the last one, then the next process takes over."""
+    clock = itertools.count(1_800_000_000)  # no two parts are made at the same time
+    monkeypatch.setattr("time.time", lambda: float(next(clock)))
     made.append("2026-06-21T00", b"1\n2\n")
     (part,) = (tmp_path / "delivery/open").iterdir()
     lines = part.read_bytes()

@@ -35,6 +35,12 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
         yield made
 
 
+@pytest.fixture
+def log_on(tmp_path: Path) -> Iterator[Appliance]:
+    with running(tmp_path, delivery={}) as made:
+        yield made
+
+
 def requests(found: Samples) -> float:
     return found["oca_edge_requests_total", ""]
 
@@ -176,6 +182,14 @@ def test_a_new_storekeeper_counts_from_nothing_and_nothing_twice(appliance: Appl
     found = wait_for(appliance, lambda found: requests(found) >= 7 and found["oca_workers", ""] == 2)
     assert requests(found) == 7
     assert found["oca_edge_hit_bytes_total", ""] == 7 * SIZE
+
+
+def test_every_metric_is_in_the_document_for_operators(log_on: Appliance) -> None:
+    document = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    told = {name for name, _ in samples(log_on)}
+    for part in ("_bucket", "_count", "_sum", "_created"):
+        told = {name.removesuffix(part) for name in told}
+    assert {name for name in told if f"`{name}`" not in document} == set()
 
 
 def test_the_last_report_of_a_worker_that_ends_is_heard(tmp_path: Path) -> None:

@@ -12,11 +12,16 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.edge import cold, players, requests
+from bench.edge import cold, pacing, players, requests
 from bench.edge.client import WrongAnswer
 from bench.edge.load import Failed, Options
 
-TABLES: Final[dict[str, ModuleType]] = {"requests": requests, "cold": cold, "players": players}
+TABLES: Final[dict[str, ModuleType]] = {
+    "requests": requests,
+    "cold": cold,
+    "players": players,
+    "pacing": pacing,
+}
 
 
 def main() -> int:

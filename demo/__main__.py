@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from contracts.objectkey import BadKey, parse_title
 from daemon.cli import CommandError, Exit, run
+from daemon.lifecycle import die_with_parent
 from demo.bringup import Bringup
 from demo.endpoints import Endpoints, write_endpoints
 from demo.layout import CHECKOUT, HOST, LARGEST_OFFSET, Layout
@@ -28,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     # SIGINT by name too: a shell that starts us in the background has it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    if "MAKELEVEL" in os.environ:
+        # What `make demo` started ends with `make`, even when that is killed.
+        die_with_parent(os.getppid(), signal.SIGTERM)
     return run("demo", parser(), argv)
 
 

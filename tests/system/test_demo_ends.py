@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_a_port_in_use_is_one_line_that_names_it(tmp_path: Path) -> None:
         said = refused(tmp_path / "demo", offset)
     assert said == (
         f"demo: port {7080 + offset} (steering) is in use: stop what listens there, or shift every port: "
-        'make demo DEMO_ARGS="--port-offset 1000"\n'
+        f'make demo DEMO_ARGS="--port-offset {offset + 1000}"\n'
     )
 
 
@@ -84,6 +85,32 @@ def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:
         wait_until("nothing is left", lambda: not left_behind(demo.folder, before), 10)
     finally:
         demo.close()
+
+
+def test_a_killed_make_takes_everything_with_it(tmp_path: Path) -> None:
+    folder, offset = tmp_path / "demo", free_offset()
+    command = ["make", "demo", f"DEMO_ARGS=--dir {folder} --port-offset {offset}"]
+    make = subprocess.Popen(
+        command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    before: list[psutil.Process] = []
+    try:
+
+        def gateway() -> list[psutil.Process]:
+            assert make.poll() is None
+            return [item for item in psutil.Process(make.pid).children(True) if item.name() == "juicefs"]
+
+        wait_until("S3 runs", gateway, 300)
+        before = psutil.Process(make.pid).children(recursive=True)
+        make.kill()
+        make.wait()
+        wait_until("nothing is left", lambda: not left_behind(folder, before), 20)
+    finally:
+        make.kill()
+        make.wait()
+        for process in before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
 
 
 def test_an_appliance_that_ends_by_itself_is_reported(demo: Demo) -> None:

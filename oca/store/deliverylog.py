@@ -26,7 +26,7 @@ from daemon.log import event
 from daemon.s3 import S3Config, S3Error, explained, open_client
 from oca.config import Config
 from oca.ipc import Playback, Touch
-from oca.sessions import estimate, keep_smallest
+from oca.sessions import KEPT, estimate, keep_smallest
 from oca.status import DeliveryStatus
 from oca.store.spool import Spool
 
@@ -51,7 +51,7 @@ class Entry:
     def __init__(self) -> None:
         self.hits = self.misses = self.hit_bytes = self.miss_bytes = 0
         self.sessions: set[int] = set()
-        self.playback = Playback()
+        self.playback: Playback | None = None
 
     def add(self, touch: Touch) -> None:
         self.hits += touch.hits
@@ -59,8 +59,11 @@ class Entry:
         self.hit_bytes += touch.hit_bytes
         self.miss_bytes += touch.miss_bytes
         self.sessions.update(touch.sessions)
-        keep_smallest(self.sessions)
-        if touch.playback is not None:
+        if len(self.sessions) > 2 * KEPT:
+            keep_smallest(self.sessions)
+        if self.playback is None:
+            self.playback = touch.playback
+        elif touch.playback is not None:
             self.playback.add(touch.playback)
 
 
@@ -107,7 +110,7 @@ class Minute:
 
 
 def _row(minute: str, appliance: str, key: str, network: str, entry: Entry) -> DeliveryRow:
-    told = entry.playback
+    told = entry.playback or Playback()
     return DeliveryRow(
         minute=minute,
         appliance=appliance,

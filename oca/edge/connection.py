@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from contracts.problem import Problem
 from oca import ipc
@@ -30,10 +30,8 @@ from oca.edge.networks import Network
 from oca.edge.pacing import Pacer
 from oca.edge.request import BadRequest, Request, RequestReader
 from oca.edge.wire import Wire
+from oca.edge.worker import Worker
 from oca.ipc import Outcome
-
-if TYPE_CHECKING:
-    from oca.edge.listener import Worker
 
 _PIPELINED: Final = 16
 """Requests read ahead of the one being answered; then we stop reading."""
@@ -290,7 +288,7 @@ class Connection:
         assert delivery.file is not None
         if progress is Progress.COLD:
             self.state = _WARMING
-            worker.counters.cold_reads += 1
+            worker.ledger.counters.cold_reads += 1
             worker.warm(bring_in, delivery.file, *delivery.window(), self._warmed)
         else:
             self.state = _WAITING

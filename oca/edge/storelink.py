@@ -6,6 +6,7 @@ The storekeeper may go away and come back: what is complete is served on, who wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from oca.ipc import Outcome
 log = logging.getLogger("oca.edge")
 
 _RETRY_S: Final = 0.2
+_LAST_WORDS_S: Final = 1.0
 _MAX_BUFFER_BYTES: Final = 16 << 20
 
 
@@ -47,6 +49,7 @@ class StoreLink(asyncio.Protocol):
         self._locating: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
         self._waiting: dict[str, set[Waiter]] = {}
         self._lost = asyncio.Event()
+        self._reached = asyncio.Event()
 
     async def run(self) -> None:
         """Keeps the line up until cancelled."""
@@ -60,14 +63,31 @@ class StoreLink(asyncio.Protocol):
                 pass  # not there yet, or restarting: the supervisor sees to it
             await asyncio.sleep(_RETRY_S)
 
+    async def reached(self) -> None:
+        """Returns once the line is up, or after a second: a storekeeper that is away may stay so."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reached.wait(), _LAST_WORDS_S)
+
+    async def close(self) -> None:
+        """Sends what is left, and ends the line; after `run` was cancelled."""
+        if self._transport is not None:
+            self._lost.clear()
+            # The loop writes at its next turn, which a process that ends here would never come to. And only
+            # half a close: a storekeeper that writes to a line closed by us loses what it has not read.
+            self._transport.write_eof()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), _LAST_WORDS_S)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not asyncio's by class, only by what they do.
         self._transport = cast("asyncio.Transport", transport)
         self._unframer = Unframer()
+        self._reached.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         event(log, "storekeeper away", logging.WARNING)
         self._transport = None
+        self._reached.clear()
         self._files.forget_incomplete()
         locating, self._locating = self._locating, {}
         waiting, self._waiting = self._waiting, {}

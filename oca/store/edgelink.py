@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 
@@ -21,6 +21,8 @@ from oca.store.pull import Puller
 from oca.store.store import Store
 
 log = logging.getLogger("oca.store.edgelink")
+
+_ACCEPT_S: Final = 0.1
 
 
 class EdgeLinks:
@@ -57,6 +59,8 @@ class EdgeLinks:
 
     async def last_reports(self, timeout_s: float) -> None:
         """Returns once no worker is connected; what they reported as they went has then been counted."""
+        # A worker may have come, reported and gone while we were told to stop: its line is accepted first.
+        await asyncio.sleep(_ACCEPT_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._nobody.wait(), timeout_s)
 

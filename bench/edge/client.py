@@ -106,8 +106,8 @@ def cpu_s(pids: tuple[int, ...]) -> float:
     return total / _TICKS
 
 
-def answer_bytes(port: int, wire: Wire, request: bytes, expected: bytes) -> int:
-    """The length of the answer to ``request``; raises `WrongAnswer` unless its body is ``expected``."""
+def fetch(port: int, request: bytes, count: int, wire: Wire = Wire.PLAIN) -> tuple[bytes, bytes]:
+    """Head and body of an answer of ``count`` bytes; raises `WrongAnswer` when it is another or cut short."""
     with connect(port, wire) as sock, sock.makefile("rb") as file:
         sock.sendall(request)
         head = b""
@@ -118,9 +118,18 @@ def answer_bytes(port: int, wire: Wire, request: bytes, expected: bytes) -> int:
             head += line
         if head[9:12] not in {b"200", b"206"}:
             raise WrongAnswer(f"{head!r} {file.read(500)!r}")
-        if file.read(len(expected)) != expected:
-            raise WrongAnswer("not the bytes of the file")
-    return len(head) + len(expected)
+        body = file.read(count)
+    if len(body) < count:
+        raise WrongAnswer(f"cut short: {head!r}")
+    return head, body
+
+
+def answer_bytes(port: int, wire: Wire, request: bytes, expected: bytes) -> int:
+    """The length of the answer to ``request``; raises `WrongAnswer` unless its body is ``expected``."""
+    head, body = fetch(port, request, len(expected), wire)
+    if body != expected:
+        raise WrongAnswer("not the bytes of the file")
+    return len(head) + len(body)
 
 
 def play(task: Task) -> Result:

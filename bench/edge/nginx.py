@@ -9,7 +9,7 @@ import itertools
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -121,14 +121,16 @@ def nginx(
         master = psutil.Process(process.pid)
         processes = [master, *master.children(recursive=True)]
         pin(processes, SERVER_CORE)
-        expiries = itertools.count(int(time.time()) + 86400)
-        yield Server(
-            name, port, tls_port, tuple(item.pid for item in processes),
-            lambda key: _signed(f"/{key}", next(expiries)),
-        )  # fmt: skip
+        yield Server(name, port, tls_port, tuple(item.pid for item in processes), links())
     finally:
         process.terminate()
         process.wait()
+
+
+def links() -> Callable[[str], str]:
+    """Signs a key for secure_link, with another expiry each time."""
+    expiries = itertools.count(int(time.time()) + 86400)
+    return lambda key: _signed(f"/{key}", next(expiries))
 
 
 def _signed(path: str, expires: int) -> str:

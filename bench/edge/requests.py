@@ -11,11 +11,14 @@ from typing import Final
 
 from rich.table import Table
 
-from bench.edge.client import COUNTER, Result, Target, Task, answer_bytes
+from bench.edge.client import COUNTER, Result, Target, Task, WrongAnswer, answer_bytes, fetch
 from bench.edge.content import SEGMENTS, WORKLOADS, Links, Wire, Workload, request, spans
 from bench.edge.load import Options, run
 from bench.edge.nginx import nginx, write_media
 from bench.edge.servers import Server, appliance
+from bench.edge.trafficserver import trafficserver
+from bench.edge.varnish import varnish
+from tests.appliance import free_port
 
 TITLE: Final = "requests"
 _SESSIONS_PER_S: Final = 4000
@@ -31,14 +34,26 @@ def measured(root: Path, options: Options) -> list[Table]:
     write_media(root / "media", SEGMENTS)
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(appliance(root / "nearcast", SEGMENTS))
-        peers = [stack.enter_context(nginx(root / "nginx", root / "media"))]
+        origin_port = free_port()
+        peers = [stack.enter_context(nginx(root / "nginx", root / "media", origin_port=origin_port))]
+        for cache in (varnish, trafficserver):
+            try:
+                peers.append(stack.enter_context(cache(root / cache.__name__, origin_port, SEGMENTS)))
+            except FileNotFoundError as missing:
+                print(f"bench.edge: left out: {missing}", file=sys.stderr)
+        for server in (ours, *peers):
+            refuses_unsigned(server)
         rounds = {workload: _rounds(workload, [ours, *peers], options) for workload in chosen}
         print(file=sys.stderr)
         return [_table(ours, peers, rounds)]
 
 
 def _rounds(workload: Workload, servers: list[Server], options: Options) -> Rounds:
-    able = [server for server in servers if _port(server, workload) is not None]
+    able = [
+        server
+        for server in servers
+        if _port(server, workload) is not None and (server.any_query or workload.links is not Links.QUERY)
+    ]
     found: Rounds = {server: [] for server in able}
     targets = {server: prepared(server, workload) for server in able}
     numbers = itertools.count(1_000_000, 10_000_000)
@@ -72,6 +87,14 @@ def prepared(server: Server, workload: Workload) -> tuple[Target, ...]:
         assert port is not None
         targets.append(Target(asked, answer_bytes(port, workload.wire, asked, bodies[file.key][start:end])))
     return tuple(targets)
+
+
+def refuses_unsigned(server: Server) -> None:
+    """Raises RuntimeError when the server hands out a file without a signed link: then it does less."""
+    file = SEGMENTS[0]
+    with contextlib.suppress(WrongAnswer):
+        fetch(server.port, request(f"/{file.key}", None), file.size)
+        raise RuntimeError(f"{server.name} checks no signed link")
 
 
 def _signed_anew(

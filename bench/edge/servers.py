@@ -42,6 +42,8 @@ class Server:
     """A request target for a key, signed for a viewer who was never here before."""
     note: str = ""
     """What it does not do that the others do."""
+    any_query: bool = True
+    """Whether a link may carry other words beside its signature."""
 
     def memory_bytes(self) -> int:
         """Proportional set size of all processes: shared pages count once."""

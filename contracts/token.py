@@ -25,8 +25,9 @@ from typing import Any, Final
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey
+from joserfc.jwk import ECKey, OctKey, OKPKey
 
+from contracts.clientnetwork import IPNetwork, open_claim
 from contracts.objectkey import TITLE_PATTERN
 
 PARAMETER: Final = "URISigningPackage"
@@ -56,8 +57,10 @@ _SCOPE_HEAD: Final = "regex:https?://[^/]*/"
 _SCOPE_TAIL: Final = "/.*"
 _title = re.compile(TITLE_PATTERN + r"\Z").match
 # RFC 9246 section 2.1 and RFC 7519: claims that a verifier may see without understanding more. Not
-# among them: ``aud`` (we are nobody's audience) and ``cdniip`` (a JWE that we hold no key for).
-_KNOWN_CLAIMS: Final = frozenset({"iss", "sub", "exp", "nbf", "iat", "jti", "cdniv", "cdnicrit", "cdniuc"})
+# among them: ``aud`` (we are nobody's audience).
+_KNOWN_CLAIMS: Final = frozenset(
+    {"iss", "sub", "exp", "nbf", "iat", "jti", "cdniv", "cdnicrit", "cdniuc", "cdniip"}
+)
 
 
 class Refusal(enum.Enum):
@@ -73,6 +76,7 @@ class Refusal(enum.Enum):
     CLAIMS = "a claim that it must have is missing or of the wrong type"
     UNSUPPORTED = "it makes a claim that cannot be checked here"
     ISSUER = "it was issued by somebody else"
+    NETWORK = "it was made out to another network"
     EXPIRED = "it has expired"
     REVOKED = "it was revoked"
     STALE = "it was made too long ago: the clock of its signer and the clock here disagree"
@@ -95,6 +99,8 @@ class Grant:
     title: str
     expires_at: float
     session: str
+    network: IPNetwork | None = None
+    """To clients of this network alone; None is to all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +166,17 @@ def scope_of(title: str) -> str:
     return _SCOPE_HEAD + title.replace(".", r"\.") + _SCOPE_TAIL
 
 
-def verify_viewer(token: str, keys: KeyRing, now: float) -> Grant:
+def verify_viewer(token: str, keys: KeyRing, now: float, network_key: OctKey | None = None) -> Grant:
     """What a viewer's token grants at ``now`` (seconds since 1970); raises `TokenRefused`.
+
+    A token that is bound to a network is refused without the ``network_key`` that opens the binding; the
+    caller owes it a look at the client's address.
 
     Source: RFC 9246 section 2.1, RFC 8725 (algorithm and type fixed per key, not per token).
     """
     claims = _verified_claims(token, keys, VIEWER_TYP, VIEWER_ALGORITHM, now)
     if not _KNOWN_CLAIMS.issuperset(claims):
-        # A restriction we do not understand is still a restriction (cdniip, cdnistt, ...).
+        # A restriction we do not understand is still a restriction (cdnistt, cdnistd, ...).
         raise TokenRefused(Refusal.UNSUPPORTED)
     version = claims.get("cdniv", 1)
     if type(version) is not int or version != 1 or not _critical_understood(claims.get("cdnicrit")):
@@ -180,7 +189,18 @@ def verify_viewer(token: str, keys: KeyRing, now: float) -> Grant:
     title = container[len(_SCOPE_HEAD) : -len(_SCOPE_TAIL)].replace(r"\.", ".")
     if _title(title) is None or container != scope_of(title):
         raise TokenRefused(Refusal.UNSUPPORTED)
-    return Grant(title, claims["exp"], session)
+    return Grant(title, claims["exp"], session, _bound_to(claims, network_key))
+
+
+def _bound_to(claims: dict[str, Any], key: OctKey | None) -> IPNetwork | None:
+    if "cdniip" not in claims:
+        return None
+    if key is None:
+        raise TokenRefused(Refusal.UNSUPPORTED)
+    try:
+        return open_claim(claims["cdniip"], key)
+    except ValueError:
+        raise TokenRefused(Refusal.CLAIMS) from None
 
 
 def verify_identity(token: str, keys: KeyRing, *, audience: str, now: float) -> Speaker:

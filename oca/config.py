@@ -46,6 +46,8 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peers_file: Annotated[str, Meta(description="JWK Set of appliances that may pull from here")] | None = (
         None
     )
+    network_key_file: Annotated[str, Meta(description="steering's network.jwk")] | None = None
+    """Opens the client network that a token is bound to; without it a bound token is refused."""
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

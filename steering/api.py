@@ -141,7 +141,9 @@ class Api:
         if not chosen:
             raise _nobody()
         now = time.time()
-        token, expires_at = self._signer.sign(question.title, session, now, self._config.token_ttl_s)
+        token, expires_at = self._signer.sign(
+            question.title, session, now, self._config.token_ttl_s, question.client_ip
+        )
         self._sessions.put(session, Session(question.client_ip, question.title, expires_at), now)
         candidates = tuple(
             steer.Candidate(

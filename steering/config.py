@@ -22,6 +22,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: Annotated[str, Meta(pattern="^/")] = "/var/lib/nearcast"
     token_ttl_s: Annotated[int, Meta(ge=60, le=7 * 86400)] = 14400
     """How long a signed URL works: longer than the longest title, and its pauses."""
+    bind_networks: bool = False
+    """Make each token out to the viewer's IPv4 /24 or IPv6 /48. Only where players and appliances see the same
+    addresses that the playback service sees, and every appliance has our network.jwk."""
     content_refresh_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
     """How often S3 is asked for a newer catalog or plan."""
     requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joserfc import jws
+from joserfc import jwe, jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, OctKey
 
+from contracts import clientnetwork
 from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, scope_of
 from daemon.config import ConfigError
 
@@ -37,6 +38,10 @@ class Paths:
         return self.state_dir / "signing.jwks"
 
     @property
+    def network(self) -> Path:
+        return self.state_dir / "network.jwk"
+
+    @property
     def api_keys(self) -> Path:
         return self.state_dir / "api_keys.json"
 
@@ -53,6 +58,9 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
         # Others in it stay: tokens of the previous key are under way for hours after a change.
         mine = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": VIEWER_ALGORITHM, "use": "sig"}
         _write(paths.public, {"keys": [*published, mine]}, mode=0o644)
+    if not paths.network.exists():
+        sealing = OctKey.generate_key(clientnetwork.KEY_BITS)
+        _write(paths.network, sealing.as_dict(private=True), mode=0o600)
     if paths.api_keys.exists() and not new_api_key:
         return None
     hashes = sorted(load_api_keys(paths)) if paths.api_keys.exists() else []
@@ -93,21 +101,27 @@ def load_api_keys(paths: Paths) -> frozenset[str]:
 
 
 class Signer:
-    """Signs viewers' tokens. This process alone holds the private key."""
+    """Signs viewers' tokens. This process alone holds the private key.
 
-    def __init__(self, key: ECKey) -> None:
+    With ``network_key`` each is made out to the viewer's network.
+    """
+
+    def __init__(self, key: ECKey, network_key: OctKey | None = None) -> None:
         self._key = key
+        self._network_key = network_key
         self._header = {"typ": VIEWER_TYP, "alg": VIEWER_ALGORITHM, "kid": key.thumbprint()}
 
     @classmethod
-    def load(cls, paths: Paths) -> Signer:
+    def load(cls, paths: Paths, *, bind_networks: bool = False) -> Signer:
         """Raises `ConfigError`."""
-        return cls(_load(paths))
+        return cls(_load(paths), _load_network_key(paths) if bind_networks else None)
 
-    def sign(self, title: str, session: str, now: float, ttl_s: int) -> tuple[str, int]:
+    def sign(
+        self, title: str, session: str, now: float, ttl_s: int, client_ip: str | None = None
+    ) -> tuple[str, int]:
         """A token for everything below ``title``, and when it expires (seconds since 1970)."""
         expires_at = int(now) + ttl_s
-        claims = {
+        claims: dict[str, Any] = {
             "iss": VIEWER_ISSUER,
             "iat": int(now),
             "exp": expires_at,
@@ -115,6 +129,9 @@ class Signer:
             "cdniv": 1,
             "cdniuc": scope_of(title),
         }
+        if self._network_key is not None and client_ip is not None:
+            network = str(clientnetwork.network_of(client_ip)).encode()
+            claims["cdniip"] = jwe.encrypt_compact(clientnetwork.HEADER, network, self._network_key)
         token = jws.serialize_compact(
             self._header, json.dumps(claims), self._key, algorithms=[VIEWER_ALGORITHM]
         )
@@ -133,6 +150,17 @@ def _load(paths: Paths) -> ECKey:
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{paths.private}: not a P-256 private key as JWK: {error}") from None
     return key
+
+
+def _load_network_key(paths: Paths) -> OctKey:
+    try:
+        return clientnetwork.import_key(paths.network.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{paths.network}: no key there: run `steering init`") from None
+    except OSError as error:
+        raise ConfigError(f"{paths.network}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{paths.network}: {error}") from None
 
 
 def _published(paths: Paths) -> list[dict[str, Any]]:

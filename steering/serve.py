@@ -44,7 +44,8 @@ def serve(config: Config) -> int:
     setup("steering", config.log_level)
     logging.getLogger("aiohttp.server").addFilter(_not_what_strangers_send)
     paths = Paths(Path(config.state_dir))
-    signer, api_keys = Signer.load(paths), load_api_keys(paths)
+    signer = Signer.load(paths, bind_networks=config.bind_networks)
+    api_keys = load_api_keys(paths)
     view = FleetView(Roster.read(Path(config.fleet)))
     reader = ContentReader(config.origin)
     host, port = config.address

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from joserfc.jwk import OctKey
+
+from contracts.clientnetwork import IPNetwork, contains
 from contracts.objectkey import BadKey, parse_key, title_of
 from contracts.problem import Problem
 from contracts.token import PARAMETER, Grant, KeyRing, Refusal, TokenRefused, verify_identity, verify_viewer
@@ -28,6 +31,8 @@ class Route:
     expires_at: float
     session: int = 0
     """Of `oca.sessions`; 0 where no token names one."""
+    network: IPNetwork | None = None
+    """For clients of this network alone."""
 
 
 class Refused(Exception):
@@ -40,21 +45,38 @@ class Refused(Exception):
 class Authoriser:
     """``keys`` are steering's, ``peers`` those of appliances that may pull from this one."""
 
-    def __init__(self, appliance: str, keys: KeyRing, peers: KeyRing, *, required: bool) -> None:
+    def __init__(
+        self,
+        appliance: str,
+        keys: KeyRing,
+        peers: KeyRing,
+        *,
+        required: bool,
+        network_key: OctKey | None = None,
+    ) -> None:
         self._appliance = appliance
         self._keys = keys
         self._peers = peers
         self._required = required
+        self._network_key = network_key
         self._revoked: frozenset[str] = frozenset()
         self._routes: dict[bytes, Route] = {}
         self._grants: dict[str, Grant | Refusal] = {}
 
-    def route(self, target: bytes, headers: Mapping[bytes, str], now: float, trusted: bool) -> Route:
-        """The object that this request may have at ``now``; raises `Refused`.
+    def route(
+        self, target: bytes, headers: Mapping[bytes, str], now: float, trusted: bool, address: str
+    ) -> Route:
+        """The object that this request, from ``address``, may have at ``now``; raises `Refused`.
 
         Checking a signature costs twenty answers. Who is not ``trusted`` gets it only for tokens known
         to be good.
         """
+        route = self._route(target, headers, now, trusted)
+        if route.network is not None and not contains(route.network, address):
+            raise Refused(Problem.TOKEN_REFUSED, Refusal.NETWORK.value)
+        return route
+
+    def _route(self, target: bytes, headers: Mapping[bytes, str], now: float, trusted: bool) -> Route:
         known = self._routes.get(target)
         if known is not None and now < known.expires_at:
             return known
@@ -102,7 +124,7 @@ class Authoriser:
             if not trusted:
                 raise Refused(Problem.RATE, "too many tokens of this network were refused")
             try:
-                known = verify_viewer(token, self._keys, now)
+                known = verify_viewer(token, self._keys, now, self._network_key)
             except TokenRefused as error:
                 known = error.why
             # A token that is not valid yet will be: that refusal is not kept.
@@ -124,7 +146,8 @@ class Authoriser:
 
 
 def _granted(key: str, grant: Grant) -> Route:
-    return Route(key, grant.expires_at, session_id(grant.session) if grant.session else 0)
+    session = session_id(grant.session) if grant.session else 0
+    return Route(key, grant.expires_at, session, grant.network)
 
 
 def _bound(table: dict[bytes, Route] | dict[str, Grant | Refusal]) -> None:

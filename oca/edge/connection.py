@@ -209,7 +209,9 @@ class Connection:
             self._answer(error(Problem.METHOD, request.method))
             return
         try:
-            route = worker.authoriser.route(target, request.headers, worker.clock, self._trusted())
+            route = worker.authoriser.route(
+                target, request.headers, worker.clock, self._trusted(), self._account.address
+            )
         except Refused as refused:
             if refused.problem is not Problem.BAD_KEY:
                 self.network.refusals += 1

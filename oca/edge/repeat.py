@@ -100,6 +100,8 @@ class Repeats:
             len(shape) <= _MAX_BYTES
             and request.method == b"GET"
             and request.keep_alive
+            # Who may have it depends on who asks.
+            and route.network is None
             and _CONDITIONS.isdisjoint(request.headers)
             # Not in another form, which was not cut out.
             and (end < 0) == (b"range" not in request.headers)

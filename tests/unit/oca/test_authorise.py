@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from contracts.clientnetwork import import_key
 from contracts.problem import Problem
 from contracts.token import KeyRing
 from oca.edge.authorise import Authoriser, Refused, Route
@@ -34,7 +35,7 @@ def route(
     authoriser: Authoriser, target: str, now: float = NOW, trusted: bool = True, **headers: str
 ) -> Route:
     named = {name.encode(): value for name, value in headers.items()}
-    return authoriser.route(target.encode("latin-1"), named, now, trusted)
+    return authoriser.route(target.encode("latin-1"), named, now, trusted, "198.51.100.7")
 
 
 def refusal(
@@ -124,6 +125,20 @@ def test_who_is_not_trusted_gets_no_signature_checked(authoriser: Authoriser, to
     assert (
         route(authoriser, f"/URISigningPackage={token}/tt1/other.mp4", trusted=False).key == "tt1/other.mp4"
     )
+
+
+def test_a_token_that_is_bound_to_a_network_is_refused_from_another_though_remembered(paths: Paths) -> None:
+    keys = KeyRing.from_jwks(paths.public.read_bytes())
+    network_key = import_key(paths.network.read_bytes())
+    bound = Authoriser("isp-a1", keys, KeyRing({}), required=True, network_key=network_key)
+    signer = Signer.load(paths, bind_networks=True)
+    token, _ = signer.sign("tt1", "session-1", NOW, 100, "198.51.100.200")
+    target = f"/URISigningPackage={token}/{KEY}"
+    assert route(bound, target).key == KEY
+    for _ in range(2):
+        with pytest.raises(Refused, match="another network"):
+            bound.route(target.encode(), {}, NOW, True, "203.0.113.1")
+    assert route(bound, target).key == KEY
 
 
 def test_without_a_token_it_says_where_one_may_stand(authoriser: Authoriser) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.clientnetwork import network_of
 from oca.config import Limits
 from oca.edge.authorise import Route
 from oca.edge.repeat import Repeat, Repeats, cut
@@ -95,6 +96,14 @@ def test_anything_else_that_differs_is_another_request(data: bytes) -> None:
 def test_what_needs_more_than_a_range_is_not_remembered(data: bytes) -> None:
     repeats = remembered(data)
     assert recalled(repeats, data) is None
+
+
+def test_a_request_whose_answer_depends_on_the_client_s_network_is_not_remembered() -> None:
+    (request,) = RequestReader(Limits()).feed(head())
+    request.raw = head()
+    repeats = Repeats()
+    repeats.remember(request, Route("tt1/a.mp4", 100.0, network=network_of("198.51.100.7")), b"")
+    assert recalled(repeats, head()) is None
 
 
 def test_a_request_without_range_is_remembered_too() -> None:

@@ -49,7 +49,7 @@ def test_init_makes_what_is_missing_and_overwrites_nothing(tmp_path: Path) -> No
     key = make(paths, new_api_key=False)
     assert key is not None
     before = {path.name: path.read_bytes() for path in paths.state_dir.iterdir()}
-    assert set(before) == {"signing.jwk", "signing.jwks", "api_keys.json"}
+    assert set(before) == {"signing.jwk", "signing.jwks", "network.jwk", "api_keys.json"}
     assert make(paths, new_api_key=False) is None
     assert {path.name: path.read_bytes() for path in paths.state_dir.iterdir()} == before
 
@@ -72,7 +72,12 @@ def test_secrets_are_readable_by_their_owner_alone_and_the_api_key_is_nowhere(tm
     paths = Paths(tmp_path)
     key = make(paths, new_api_key=False)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == {"signing.jwk": 0o600, "signing.jwks": 0o644, "api_keys.json": 0o600}
+    assert modes == {
+        "signing.jwk": 0o600,
+        "signing.jwks": 0o644,
+        "network.jwk": 0o600,
+        "api_keys.json": 0o600,
+    }
     assert key is not None
     assert all(key.encode() not in path.read_bytes() for path in tmp_path.iterdir())
     assert load_api_keys(paths) == {hashlib.sha256(key.encode()).hexdigest()}

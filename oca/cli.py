@@ -132,6 +132,10 @@ def _status(arguments: argparse.Namespace) -> int:
         (f"steering {item.url}", item.error or item.state or "no answer yet") for item in status.steering
     ]
     rows += [(f"pulled from {item.name}", human_bytes(item.bytes)) for item in status.upstreams]
+    if status.delivery is not None:
+        log = status.delivery
+        waiting = f"{log.waiting_parts} parts wait ({human_bytes(log.held_bytes)})"
+        rows.append(("delivery log", f"{waiting}: {log.error}" if log.error else f"{waiting}, none failed"))
     print_table(["APPLIANCE", status.id], [[name, str(value)] for name, value in rows])
     print()
     print_table(

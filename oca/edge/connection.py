@@ -134,7 +134,7 @@ class Connection:
         self._stop_reading()
         refused = Request(method=b"", keep_alive=False)
         refused.headers = {b"refused": bad.detail, b"problem": bad.problem.name}
-        self._queue.append(refused)
+        self._queue.extend((*bad.whole, refused))
         self._drive()
 
     def _stop_reading(self) -> None:

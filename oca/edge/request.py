@@ -27,6 +27,8 @@ class BadRequest(Exception):
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
+        self.whole: list[Request] = []
+        """Requests that came whole before it in the same read; they are answered first."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,10 @@ class RequestReader:
         return self._head_bytes > 0
 
     def feed(self, data: bytes) -> list[Request]:
-        """The requests that ``data`` completes; raises `BadRequest`."""
+        """The requests that ``data`` completes; raises `BadRequest`.
+
+        A bare LF anywhere spoils all of ``data``: llhttp would take it, so nothing is parsed.
+        """
         self._ready = []
         if not self._in_body and data.count(b"\n") != data.count(b"\r\n") + (
             data[:1] == b"\n" and self._last == b"\r"
@@ -78,9 +83,9 @@ class RequestReader:
             if self._ready:
                 self._ready[-1].keep_alive = False
         except httptools.HttpParserError as error:
-            if self._fault is not None:
-                raise self._fault from None
-            raise BadRequest(Problem.BAD_REQUEST, str(error)) from None
+            bad = self._fault or BadRequest(Problem.BAD_REQUEST, str(error))
+            bad.whole = self._ready
+            raise bad from None
         if self._head_bytes > self._limits.header_bytes + self._limits.target_bytes and not self._ready:
             raise BadRequest(Problem.HEADERS_TOO_LARGE, f"at most {self._limits.header_bytes} bytes are read")
         return self._ready

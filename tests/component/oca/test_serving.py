@@ -200,6 +200,15 @@ def test_what_is_refused(appliance: Appliance, raw: bytes, status: int) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_whole_request_before_a_bad_one_is_answered_first(appliance: Appliance, data: bytes) -> None:
+    with appliance.connect() as sock, sock.makefile("rb") as file:
+        sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\nnonsense\r\n\r\n".encode())
+        first, second = Answer(file), Answer(file)
+        assert (first.status, first.body) == (206, data[:10])
+        assert (second.status, second.headers["connection"]) == (400, "close")
+        assert file.read() == b""
+
+
 def test_a_preflight_of_a_browser_is_granted(appliance: Appliance) -> None:
     answer = ask(appliance, "Origin: http://p\r\nAccess-Control-Request-Headers: range\r\n", method="OPTIONS")
     assert answer.status == 204

@@ -98,6 +98,12 @@ def test_pipelined_requests_come_in_order_however_they_are_cut() -> None:
         assert [request.target for request in fed(chunks)] == [b"/t/%d" % number for number in range(5)]
 
 
+def test_a_whole_request_before_a_bad_one_is_not_lost() -> None:
+    with pytest.raises(BadRequest) as bad:
+        fed([PLAIN + b"nonsense\r\n\r\n"])
+    assert [request.target for request in bad.value.whole] == [b"/t/a?x=1"]
+
+
 @pytest.mark.parametrize(
     ("raw", "keeps"),
     [
@@ -145,12 +151,14 @@ def test_a_cut_never_changes_what_is_read(data: bytes, draw: st.DataObject) -> N
             for chunk in chunks:
                 if chunk:
                     got += [(request.method, request.target) for request in reader.feed(chunk)]
-        except BadRequest:
-            return got, True
+        except BadRequest as bad:
+            return got + [(request.method, request.target) for request in bad.whole], True
         return got, False
 
     whole, refused = outcome([data])
     parts, refused_too = outcome([data[:cut], data[cut:]])
-    # What is wrong late in a read spoils the requests before it in the same read: never the other way.
     assert refused == refused_too
+    # A bare LF spoils all of its read, what is wrong otherwise only what follows: never the other way.
     assert parts[: len(whole)] == whole
+    if data.count(b"\n") == data.count(b"\r\n"):
+        assert parts == whole

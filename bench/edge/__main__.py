@@ -12,8 +12,9 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.edge import cold, pacing, players, requests
+from bench.edge import cold, pacing, players, requests, workers
 from bench.edge.client import WrongAnswer
+from bench.edge.content import WORKLOADS
 from bench.edge.load import Failed, Options
 
 TABLES: Final[dict[str, ModuleType]] = {
@@ -21,6 +22,7 @@ TABLES: Final[dict[str, ModuleType]] = {
     "cold": cold,
     "players": players,
     "pacing": pacing,
+    "workers": workers,
 }
 
 
@@ -35,11 +37,13 @@ def main() -> int:
         help=f'one table ({", ".join(TABLES)}), or the workloads whose names begin so, such as "64 KiB"',
     )
     given = parser.parse_args()
+    if given.only not in TABLES and not any(item.name.startswith(given.only) for item in WORKLOADS):
+        parser.error(f"--only {given.only}: neither a table nor the beginning of a workload's name")
     options = Options(
         seconds=given.seconds or (0.5 if given.quick else 2.0),
         rounds=given.rounds or (1 if given.quick else 3),
         quick=given.quick,
-        only=given.only,
+        only="" if given.only == "requests" else given.only,
     )
     if (os.cpu_count() or 1) < 2:
         print("bench.edge: two cores are needed, one for the server and one for the load", file=sys.stderr)
@@ -48,7 +52,7 @@ def main() -> int:
     console = Console(width=132)
     console.print(f"load average at the start: {os.getloadavg()[0]:.2f}")
     for name, table in TABLES.items():
-        if name == "requests" or name.startswith(options.only):
+        if options.only in {"", name} or (name == "requests" and options.only not in TABLES):
             with tempfile.TemporaryDirectory(prefix="bench-edge-") as folder:
                 try:
                     for made in table.measured(Path(folder), options):

@@ -117,7 +117,7 @@ def fetch(port: int, request: bytes, count: int, wire: Wire = Wire.PLAIN) -> tup
                 raise WrongAnswer(f"the connection ended: {head!r}")
             head += line
         if head[9:12] not in {b"200", b"206"}:
-            raise WrongAnswer(f"{head!r} {file.read(500)!r}")
+            raise WrongAnswer(repr(head))
         body = file.read(count)
     if len(body) < count:
         raise WrongAnswer(f"cut short: {head!r}")

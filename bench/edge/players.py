@@ -44,27 +44,30 @@ def measured(root: Path, options: Options) -> list[Table]:
     files = tuple(file for file, _, _ in encodes)
     write_media(root / "media", files)
     limits = {"connections": 2 * count, "connections_per_network": count, "requests_per_network": 10_000_000}
-    servers: list[AbstractContextManager[Server]] = [
-        appliance(root / "nearcast", files, workers=_PROCESSES, limits=limits),
-        nginx(root / "nginx", root / "media", workers=_PROCESSES),
+    # What one worker's descriptors allow.
+    alone = count if hard == resource.RLIM_INFINITY else min(count, hard - 1000)
+    servers: list[tuple[int, AbstractContextManager[Server]]] = [
+        (count, appliance(root / "nearcast", files, workers=_PROCESSES, limits=limits)),
+        (count, nginx(root / "nginx", root / "media", workers=_PROCESSES)),
+        (alone, appliance(root / "one", files, limits=limits, name="nearcast, 1 worker")),
     ]
     rows = []
-    for opened in servers:
+    for some, opened in servers:
         with opened as server:
             _check(server, encodes)
-            rows.append(_row(server, _viewers(server, encodes, count, ramp_s), ramp_s, seconds))
+            rows.append(_row(server, _viewers(server, encodes, some, ramp_s), ramp_s, seconds))
             print(".", end="", file=sys.stderr, flush=True)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     print(file=sys.stderr)
     table = Table(
         title=f"{count:,} players at 235-560 kb/s for {seconds:.0f} s, segments of 2-4 s, a buffer of "
         f"{BUFFER_S:.0f} s; each has its own connection and link",
-        caption=f"{_PROCESSES} workers of each server on one core, {_PROCESSES} load processes on the other. "
+        caption=f"{_PROCESSES} workers of a server on one core, {_PROCESSES} load processes on the other. "
         "Targets: no stalls, at most 1.5 GiB.",
     )
     table.add_column("server")
     for column in (
-        "stalls", "stalled s", "empty at end", "first p99 ms", "segment p99 ms",
+        "players", "stalls", "stalled s", "empty at end", "first p99 ms", "segment p99 ms",
         "least buffer s", "Gb/s", "req/s", "server CPU", "load CPU", "PSS MiB", "sockets MiB",
     ):  # fmt: skip
         table.add_column(column, justify="right")
@@ -124,6 +127,7 @@ def _row(server: Server, viewers: list[Viewer], ramp_s: float, seconds: float) -
     elapsed = max(item.elapsed_s for item in found)
     return [
         server.name,
+        f"{len(viewers):,}",
         f"{sum(item.stalls for item in found):,}",
         f"{sum(item.stalled_s for item in found):,.0f}",
         f"{sum(item.waiting for item in found):,}",

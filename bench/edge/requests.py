@@ -113,7 +113,7 @@ def _port(server: Server, workload: Workload) -> int | None:
 
 
 def _table(ours: Server, peers: list[Server], rounds: dict[Workload, Rounds]) -> Table:
-    notes = [f"{peer.name}: {peer.note}." for peer in peers if peer.note]
+    notes = [f"{peer.note}." for peer in peers if peer.note]
     notes.append(", ".join(f"{item.name} {item.memory_bytes() / 2**20:.0f} MiB" for item in [ours, *peers]))
     table = Table(
         title="Requests per CPU-second of the whole server on one core (median of the rounds); ours / theirs",

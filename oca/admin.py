@@ -149,11 +149,15 @@ class Admin:
             serving.add_metric([disk.path], int(disk.state == "serving"))
         received = CounterMetricFamily("oca_upstream_received_bytes", "Bytes pulled", labels=["upstream"])
         faults = CounterMetricFamily("oca_upstream_faults", "Failed pulls", labels=["upstream", "fault"])
+        passed_over = GaugeMetricFamily(
+            "oca_upstream_breaker_open", "1 while it keeps failing and is not asked", labels=["upstream"]
+        )
         for upstream in status.upstreams:
             received.add_metric([upstream.name], upstream.bytes)
+            passed_over.add_metric([upstream.name], int(upstream.breaker == "open"))
             for fault, count in upstream.faults.items():
                 faults.add_metric([upstream.name, fault], count)
-        metrics += [capacity, used, serving, received, faults]
+        metrics += [capacity, used, serving, received, faults, passed_over]
         if status.delivery is not None:
             metrics += _delivery_log(status.delivery)
         if status.plan is not None:

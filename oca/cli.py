@@ -131,7 +131,9 @@ def _status(arguments: argparse.Namespace) -> int:
     rows += [
         (f"steering {item.url}", item.error or item.state or "no answer yet") for item in status.steering
     ]
-    rows += [(f"pulled from {item.name}", human_bytes(item.bytes)) for item in status.upstreams]
+    for item in status.upstreams:
+        state = "" if item.breaker == "closed" else f"; its breaker is {item.breaker}"
+        rows.append((f"pulled from {item.name}", human_bytes(item.bytes) + state))
     if status.delivery is not None:
         log = status.delivery
         waiting = f"{log.waiting_parts} parts wait ({human_bytes(log.held_bytes)})"

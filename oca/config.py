@@ -118,6 +118,8 @@ class Pull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Without a byte from upstream."""
     wait_timeout_s: Seconds = 30
     """How long a player waits for its first byte before it is told 504."""
+    hedge_s: Seconds = 1.0
+    """Without a slice from one upstream, until the next is asked as well; the first to deliver wins."""
     concurrent: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Upstream requests at a time."""
     catalog_refresh_s: Seconds = 30

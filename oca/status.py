@@ -44,6 +44,7 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     name: str
     bytes: int
     faults: dict[str, int]
+    breaker: Annotated[str, Meta(description="open: it kept failing, and is not asked for a while")]
 
 
 class DeliveryStatus(msgspec.Struct, frozen=True):

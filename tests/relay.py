@@ -36,6 +36,7 @@ class Relay:
         self._to_port = to_port
         self.meddle = meddle
         self.bytes_back = 0
+        self.accepted = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -74,6 +75,7 @@ class Relay:
             except OSError:
                 near.close()
                 continue
+            self.accepted += 1
             self._open |= {near, far}
             self._start(self._pump, near, far, honest)
             self._start(self._pump, far, near, None)

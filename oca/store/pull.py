@@ -1,22 +1,26 @@
 """Misses: every missing slice is fetched once, whoever asks, verified, stored, and told to all.
 
 A run of consecutive missing slices is one upstream request. Upstreams are asked in order; what one
-did not deliver, the next is asked for. The players' connections play no part: a run goes on when
-the player that caused it is gone, since the next one is never far behind.
+did not deliver, the next is asked for, and one that is slow to begin is not waited for alone
+(`pull.hedge_s`). One that keeps failing is passed over (`oca.store.breaker`). The players' connections
+play no part: a run goes on when the player that caused it is gone, since the next one is never far behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 
 from contracts.documents import BadDocument
 from contracts.objectkey import slice_span
 from daemon.log import event
 from oca import ipc
+from oca.config import Pull
 from oca.ipc import Outcome
+from oca.store.breaker import Breaker
 from oca.store.catalog import CatalogView, NoCatalog
 from oca.store.incomplete import Incomplete, WrongSlice
 from oca.store.store import NoRoom, Store
@@ -26,16 +30,27 @@ log = logging.getLogger("oca.store.pull")
 
 RUN_SLICES: Final = 8
 """Slices of one upstream request: 8 MiB, as S3 clients use for their parts."""
+_JITTER_S: Final = 0.05
 
 
 class Puller:
     def __init__(
-        self, store: Store, catalog: CatalogView, upstreams: Sequence[Upstream], concurrent: int
+        self,
+        store: Store,
+        catalog: CatalogView,
+        upstreams: Sequence[Upstream],
+        pull: Pull,
+        now: Callable[[], float],
+        chance: random.Random,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._upstreams = upstreams
-        self._places = asyncio.Semaphore(concurrent)
+        self._now = now
+        self._chance = chance
+        self._hedge_s = pull.hedge_s
+        self._places = asyncio.Semaphore(pull.concurrent)
+        self.breakers = {upstream.name: Breaker() for upstream in upstreams}
         self._under_way: set[tuple[Incomplete, int]] = set()
         self._locating: dict[str, asyncio.Task[ipc.Found | ipc.Failed]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,23 +124,14 @@ class Puller:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, item: Incomplete, first: int, last: int) -> None:
-        """Fetches one run of slices from the first upstream that has the right bytes."""
-        outcome = Outcome.UPSTREAM
+        """Fetches one run of slices, from as many upstreams as it takes."""
+        race = _Race(self, item, first, last)
         try:
             async with self._places:
-                at = first
-                for upstream in self._upstreams:
-                    try:
-                        async for index in self._slices(upstream, item, at, last):
-                            self._under_way.discard((item, index))
-                            self._store.slice_ready(item, index)
-                            at = index + 1
-                    except (UpstreamError, WrongSlice) as error:
-                        outcome = self._note(upstream, item, error)
-                    if at > last:
-                        break
-            if at <= last:
-                self._store.tell(ipc.Failed(item.item.key, outcome, at, last))
+                await race.run()
+            missing = race.missing()
+            if missing:
+                self._store.tell(ipc.Failed(item.item.key, race.outcome, missing[0], last))
             elif item.done:
                 await self._store.finish(item, recheck=False)
         except OSError as error:
@@ -134,6 +140,38 @@ class Puller:
             self._store.tell(ipc.Failed(item.item.key, Outcome.NO_ROOM, first, last))
         finally:
             self._under_way.difference_update((item, index) for index in range(first, last + 1))
+
+    def admitted(self) -> Iterator[Upstream]:
+        """The upstreams in order, each if its breaker admits an attempt at the moment it is asked for."""
+        return (upstream for upstream in self._upstreams if self.breakers[upstream.name].admits(self._now()))
+
+    async def attempt(self, upstream: Upstream, item: Incomplete, first: int, last: int) -> Outcome | None:
+        """Fetches slices ``first`` to ``last`` from one upstream; why it could not, or None. Raises OSError."""
+        breaker = self.breakers[upstream.name]
+        try:
+            async for index in self._slices(upstream, item, first, last):
+                self._under_way.discard((item, index))
+                self._store.slice_ready(item, index)
+        except (UpstreamError, WrongSlice) as error:
+            fault = error.fault if isinstance(error, UpstreamError) else Fault.LIED
+            if fault in {Fault.MISSING, Fault.CHANGED}:
+                breaker.succeeded()
+            else:
+                breaker.failed(self._now())
+            return self._note(upstream, item, fault, str(error))
+        except BaseException:
+            breaker.withdrew()
+            raise
+        breaker.succeeded()
+        return None
+
+    async def pause(self) -> None:
+        """A moment by chance, so that the players of a failed upstream do not fall upon the next as one."""
+        await asyncio.sleep(self._chance.uniform(0, _JITTER_S))
+
+    @property
+    def hedge_s(self) -> float:
+        return self._hedge_s
 
     async def _slices(
         self, upstream: Upstream, item: Incomplete, first: int, last: int
@@ -155,12 +193,60 @@ class Puller:
                 yield index
                 index += 1
 
-    def _note(self, upstream: Upstream, item: Incomplete, error: UpstreamError | WrongSlice) -> Outcome:
-        fault = error.fault if isinstance(error, UpstreamError) else Fault.LIED
+    def _note(self, upstream: Upstream, item: Incomplete, fault: Fault, why: str) -> Outcome:
         self.faults[upstream.name, fault] = self.faults.get((upstream.name, fault), 0) + 1
         level = logging.ERROR if fault is Fault.LIED else logging.WARNING
-        event(log, "upstream failed", level, upstream=upstream.name, key=item.item.key, why=str(error))
+        event(log, "upstream failed", level, upstream=upstream.name, key=item.item.key, why=why)
         return Outcome.SLOW if fault is Fault.SLOW else Outcome.UPSTREAM
+
+
+class _Race:
+    """One run of slices: an attempt at one upstream, joined by a second when nothing comes."""
+
+    def __init__(self, puller: Puller, item: Incomplete, first: int, last: int) -> None:
+        self._puller = puller
+        self._item = item
+        self._slices = range(first, last + 1)
+        self._rest = puller.admitted()
+        self._running: set[asyncio.Task[Outcome | None]] = set()
+        self.outcome = Outcome.UPSTREAM
+
+    def missing(self) -> list[int]:
+        return [index for index in self._slices if not self._item.has(index)]
+
+    async def run(self) -> None:
+        """Returns when every slice is there, or nobody is left to ask. Raises OSError of our own disk."""
+        try:
+            hedged = not self._start()
+            while (left := self.missing()) and self._running:
+                done, _ = await asyncio.wait(
+                    self._running,
+                    timeout=None if hedged else self._puller.hedge_s,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done and self.missing() == left:
+                    hedged = True
+                    self._start()
+                for task in done:
+                    self._running.discard(task)
+                    self.outcome = task.result() or self.outcome
+                if not self._running and self.missing():
+                    await self._puller.pause()
+                    self._start()
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _start(self) -> bool:
+        """Asks the next upstream for what is missing; False when there is none."""
+        upstream = next(self._rest, None)
+        if upstream is None:
+            return False
+        left = self.missing()
+        attempt = self._puller.attempt(upstream, self._item, left[0], left[-1])
+        self._running.add(asyncio.ensure_future(attempt))
+        return True
 
 
 def _found(item: Incomplete) -> ipc.Found:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
@@ -59,7 +60,9 @@ class Storekeeper:
         upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
         upstreams.append(origin)
         self.catalog = CatalogView(origin, time.monotonic, self._changed)
-        self.puller = Puller(self.store, self.catalog, upstreams, config.pull.concurrent)
+        self.puller = Puller(
+            self.store, self.catalog, upstreams, config.pull, time.monotonic, secrets.SystemRandom()
+        )
         self.links = EdgeLinks(self.store, self.puller)
         self.ingest = IngestServer(self.store, self._remember_plan)
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
@@ -228,6 +231,7 @@ class Storekeeper:
                     name,
                     count,
                     {fault.value: n for (who, fault), n in self.puller.faults.items() if who == name},
+                    self.puller.breakers[name].state.value,
                 )
                 for name, count in self.puller.bytes_from.items()
             ),

@@ -31,7 +31,8 @@ class Fault(enum.Enum):
     UNREACHABLE = "unreachable"  # no connection
     SLOW = "slow"  # no byte for too long
     REFUSED = "refused"  # 401, 403: our credentials or identity
-    MISSING = "missing"  # 404
+    MISSING = "missing"  # 404: it lives, and does not have it
+    CHANGED = "changed"  # 412: it has another version
     STATUS = "status"  # any other answer than the bytes asked for
     LIED = "lied"  # a range or a length that is not the one asked for
     CUT = "cut"  # ended in the middle
@@ -205,6 +206,8 @@ def _check_status(status: int, name: str, what: str, *, expected: int) -> None:
         return
     if status in {401, 403}:
         raise UpstreamError(Fault.REFUSED, f"{name} refused our credentials for {what} ({status})")
+    if status == 412:
+        raise UpstreamError(Fault.CHANGED, f"{name} has another version of {what}")
     if status == 404:
         raise UpstreamError(Fault.MISSING, f"{name} has no {what}")
     raise UpstreamError(Fault.STATUS, f"{name} answered {status} for {what}, and {expected} was expected")

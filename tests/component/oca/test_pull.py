@@ -82,7 +82,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S3
     nobody.write_text('{"keys": []}')
     auth = {"required": True, "keys_file": str(nobody), "peers_file": str(peers)}
     published_now = []
-    for change in [lambda data: data] * 7 + [
+    for change in [lambda data: data] * 12 + [
         lambda data: data[:-1] + bytes([data[-1] ^ 1]),
         lambda data: data[: 1 << 20],
     ]:
@@ -97,7 +97,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S3
                 appliance="child-1",
                 origin=config,
                 parents=[{"id": "parent-1", "url": f"http://127.0.0.1:{relay.port}"}],
-                pull={"stall_timeout_s": 2},
+                # Longer than a test waits: who falls silent must not be waited for alone.
+                pull={"stall_timeout_s": 60, "hedge_s": 0.3},
             )
         )
         *good, wrong, short = published_now
@@ -158,7 +159,7 @@ def test_a_parent_that_lies_is_found_out_and_the_origin_asked(world: World, medd
     assert pulled(world.child)["origin"] > before
 
 
-def test_a_parent_that_falls_silent_costs_its_timeout_and_no_more(world: World) -> None:
+def test_a_parent_that_falls_silent_is_not_waited_for_alone(world: World) -> None:
     key, data = world.good.pop()
     silent = threading.Event()
 
@@ -172,6 +173,11 @@ def test_a_parent_that_falls_silent_costs_its_timeout_and_no_more(world: World) 
     finally:
         silent.set()
     assert (answer.status, answer.body) == (200, data)
+
+
+def breaker(appliance: Appliance, upstream: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{appliance.admin}/v1/status", timeout=10) as answer:
+        return next(item["breaker"] for item in json.load(answer)["upstreams"] if item["name"] == upstream)
 
 
 def test_bytes_that_nobody_published_are_never_served(world: World) -> None:
@@ -197,3 +203,20 @@ def test_a_stranger_may_not_pull_from_the_parent(world: World, tmp_path: Path) -
     stranger, _ = Identity.load_or_make("child-1", tmp_path / "identity.jwk")
     token = stranger.token("parent-1", 1_700_000_000)
     assert ask(world.parent, f"Authorization: Bearer {token}\r\n", target=f"/{key}").status == 403
+
+
+def test_a_parent_that_keeps_failing_is_not_asked_any_more(world: World) -> None:
+    """Last of the module: for half a minute the parent stays passed over."""
+    world.relay.meddle = lambda data, offset: None
+    for key, data in (world.good.pop(), world.good.pop()):
+        # A run of its own for each: the slices between them are not asked for.
+        for start in (0, 2 << 20, 3 << 20):
+            answer = ask(world.child, f"Range: bytes={start}-{start + 99}\r\n", target=f"/{key}")
+            assert (answer.status, answer.body) == (206, data[start : start + 100])
+    assert breaker(world.child, "parent-1") == "open"
+    accepted = world.relay.accepted
+    key, data = world.good.pop()
+    answer = ask(world.child, target=f"/{key}")
+    assert (answer.status, answer.body) == (200, data)
+    assert world.relay.accepted == accepted
+    assert breaker(world.child, "origin") == "closed"

@@ -13,6 +13,7 @@ from typing import Final
 from rich.console import Console
 
 from bench.edge import cold, pacing, players, requests, workers
+from bench.edge.bystanders import Bystanders
 from bench.edge.client import WrongAnswer
 from bench.edge.content import WORKLOADS
 from bench.edge.load import Failed, Options
@@ -50,9 +51,9 @@ def main() -> int:
         return 1
     # Wide enough for every table, wherever it is printed.
     console = Console(width=132)
-    console.print(f"load average at the start: {os.getloadavg()[0]:.2f}")
     for name, table in TABLES.items():
         if options.only in {"", name} or (name == "requests" and options.only not in TABLES):
+            others = Bystanders()
             with tempfile.TemporaryDirectory(prefix="bench-edge-") as folder:
                 try:
                     for made in table.measured(Path(folder), options):
@@ -60,6 +61,7 @@ def main() -> int:
                 except (WrongAnswer, Failed) as error:
                     print(f"bench.edge: {name}: {error}", file=sys.stderr)
                     return 1
+            console.print(f"{name}: others took {others.share():.0%} of the machine meanwhile\n")
     return 0
 
 

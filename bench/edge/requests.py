@@ -21,7 +21,7 @@ from bench.edge.varnish import varnish
 from tests.appliance import free_port
 
 TITLE: Final = "requests"
-_SESSIONS_PER_S: Final = 4000
+_SESSIONS_PER_S: Final = 12_000
 """Links made before a round of new viewers: more than a server uses up."""
 
 Rounds = dict[Server, list[Result]]
@@ -62,11 +62,13 @@ def _rounds(workload: Workload, servers: list[Server], options: Options) -> Roun
         for at in range(len(able)):
             server = able[(number + at) % len(able)]
             mine = targets[server]
+            warm_s = 0.5
             if workload.links is Links.SESSION:
-                mine = _signed_anew(server, workload, mine, int(_SESSIONS_PER_S * (options.seconds + 0.5)))
+                warm_s = 0.2
+                mine = _signed_anew(server, workload, mine, int(_SESSIONS_PER_S * (options.seconds + warm_s)))
             task = Task(
                 _port(server, workload) or 0, workload.wire, server.pids, mine,
-                workload.connections, 0.5, options.seconds, next(numbers),
+                workload.connections, warm_s, options.seconds, next(numbers),
             )  # fmt: skip
             found[server].append(run("bench.edge.client", task, Result))
         print(".", end="", file=sys.stderr, flush=True)

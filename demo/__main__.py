@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -77,7 +79,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         layout.logs.mkdir()
         check_ports(layout)
         check_space(root, arguments.source)
-        with Processes(layout.logs) as processes:
+        with _cursor_shown(console), Processes(layout.logs) as processes:
             try:
                 endpoints = Bringup(layout, processes, console).run(arguments.source, arguments.title)
                 write_endpoints(layout.endpoints, endpoints)
@@ -90,6 +92,15 @@ def _demo(arguments: argparse.Namespace) -> int:
             finally:
                 layout.endpoints.unlink(missing_ok=True)
     return Exit.DONE
+
+
+@contextlib.contextmanager
+def _cursor_shown(console: Console) -> Iterator[None]:
+    """A command that is killed under its progress bar leaves the terminal without one."""
+    try:
+        yield
+    finally:
+        console.show_cursor(True)
 
 
 def _watch(console: Console, processes: Processes) -> None:

@@ -136,7 +136,10 @@ def _publish(arguments: argparse.Namespace) -> int:
     daemon_log.setup("fill", config.log_level)
     now = time.time()
     try:
-        done = publish(config, arguments.source, title, licence, version=_new_version(now), now=now)
+        with _closed_by_sigterm():
+            done = publish(config, arguments.source, title, licence, version=_new_version(now), now=now)
+    except WindowClosed:
+        raise CommandError(f"{title}: stopped before the end; publish it again") from None
     except NotVideo as error:
         raise CommandError(str(error), Exit.USAGE) from error
     except (EncodeFailed, BadEncode, BadMp4) as error:
@@ -270,7 +273,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class WindowClosed(BaseException):
-    """SIGTERM: the end of the fill's window, or an operator. Not an Exception: nothing on the way may eat it."""
+    """SIGTERM: the end of the fill's window, or an operator. Not an Exception: nothing on the way may eat it.
+
+    It passes through every `with`: encodes of gigabytes are removed, and the terminal has its cursor again.
+    """
 
 
 @contextmanager

@@ -7,8 +7,10 @@ read each file into Python and write it out again.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
+from collections.abc import Callable
 from typing import Final, Protocol
 
 _RECEIVE_BYTES: Final = 16 << 10
@@ -38,12 +40,17 @@ class Wire(Protocol):
         """Begins to read; what comes goes to ``receiver``."""
         ...
 
-    def send(self, data: bytes | memoryview, flags: int, /) -> int:
+    @property
+    def send(self) -> Callable[[bytes | memoryview, int], int]:
         """Sends what there is room for, as socket.send does; BlockingIOError when there is none."""
         ...
 
-    def sendfile(self, fd: int, start: int, count: int) -> int:
-        """The same from a file; 0 at its end. OSError of the file and of the client are told apart by errno."""
+    @property
+    def sendfile(self) -> Callable[[int, int, int], int]:
+        """The same from a file, an offset, a count; 0 at its end.
+
+        OSError of the file and of the client are told apart by errno.
+        """
         ...
 
     def read(self) -> None: ...
@@ -81,7 +88,9 @@ class PlainWire:
         self._recv = sock.recv
         self._reading = False
         self._writing = False
+        # Bound once: a Python frame around each system call would cost as much as an answer's arithmetic.
         self.send = sock.send
+        self.sendfile = functools.partial(os.sendfile, self._fd)
 
     def open(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -102,9 +111,6 @@ class PlainWire:
             return bool(self._sock.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
-
-    def sendfile(self, fd: int, start: int, count: int) -> int:
-        return os.sendfile(self._fd, fd, start, count)
 
     def watch_room(self) -> None:
         if not self._writing:

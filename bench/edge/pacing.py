@@ -26,7 +26,7 @@ def measured(root: Path, options: Options) -> list[Table]:
         return []
     offered = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     controls = tuple(name for name in ("cubic", "bbr") if name in offered)
-    plan = Plan(10.0, controls[:1]) if options.quick else Plan(20.0, controls)
+    plan = Plan(8.0, controls[:1]) if options.quick else Plan(15.0, controls)
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "bench.edge.line"],
         input=msgspec.json.encode(plan),

@@ -62,9 +62,9 @@ def _rounds(workload: Workload, servers: list[Server], options: Options) -> Roun
         for at in range(len(able)):
             server = able[(number + at) % len(able)]
             mine = targets[server]
-            warm_s = 0.5
+            warm_s = 0.2 if options.quick else 0.5
             if workload.links is Links.SESSION:
-                warm_s = 0.2
+                warm_s = 0.1
                 mine = _signed_anew(server, workload, mine, int(_SESSIONS_PER_S * (options.seconds + warm_s)))
             task = Task(
                 _port(server, workload) or 0, workload.wire, server.pids, mine,
@@ -125,12 +125,13 @@ def _table(ours: Server, peers: list[Server], rounds: dict[Workload, Rounds]) ->
     for column in ("conns", ours.name):
         table.add_column(column, justify="right")
     for peer in peers:
-        for column in (peer.name, "ratio", "rounds"):
+        # The spread is shown for the peer that the targets name.
+        for column in (peer.name, "ratio", "rounds") if peer is peers[0] else (peer.name, "ratio"):
             table.add_column(column, justify="right")
     for workload, found in rounds.items():
         cells = [workload.name, str(workload.connections), f"{statistics.median(_rates(found[ours])):,.0f}"]
         for peer in peers:
-            cells += _against(found[ours], found.get(peer))
+            cells += _against(found[ours], found.get(peer))[: 3 if peer is peers[0] else 2]
         table.add_row(*cells)
     return table
 

@@ -71,7 +71,7 @@ def _table(rounds: dict[str, tuple[list[Round], list[Round]]]) -> Table:
         title="One worker and its load on one core, two workers and two loads on two cores (median of the rounds)",
         caption=f"{_CONNECTIONS} connections per load. What the two shares of a core lack to 1.00 others took.",
     )
-    table.add_column("workload")
+    table.add_column("workload", no_wrap=True)
     for column in (
         "1: req/s", "server share", "load share", "2: req/s", "server share", "load share", "req/s, 2 / 1",
         "req per CPU-s, 2 / 1",

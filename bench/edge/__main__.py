@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +50,9 @@ def main() -> int:
     if (os.cpu_count() or 1) < 2:
         print("bench.edge: two cores are needed, one for the server and one for the load", file=sys.stderr)
         return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # The servers end with us, however we end.
+        signal.signal(number, lambda ended, _: sys.exit(128 + ended))
     # Wide enough for every table, wherever it is printed.
     console = Console(width=132)
     for name, table in TABLES.items():

@@ -7,7 +7,6 @@
     WARMING    a thread that reads the disk    SENDING
     SENDING    room on the wire                IDLE, or LINGERING when the connection must end
     LINGERING  the client to close first       closed (so that it reads the answer before a reset)
-    CLOSED     nothing
 
 Every state but SENDING with a taking client has a deadline; `Connection.expire` is what it means.
 """
@@ -392,6 +391,7 @@ class Connection:
             self.worker.store.leave(self._delivery.file.item.key, self)
         if self.state is not _IDLE and self.state is not _LINGERING:
             self._account.cut(self._delivery, self._missed, self._request)
+            self._wire.reset()
         self._account.close()
         self.state = _CLOSED
         self._wire.close()

@@ -19,7 +19,7 @@ import aiofastnet
 from daemon.config import ConfigError
 from daemon.log import event
 from oca.config import Tls
-from oca.edge.wire import pace
+from oca.edge.wire import pace, reset
 
 if TYPE_CHECKING:
     from oca.edge.wire import Receiver
@@ -181,6 +181,9 @@ class TlsWire(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError
         self._transport.close()
+
+    def reset(self) -> None:
+        reset(self._sock)
 
     def close(self) -> None:
         self._lost = True

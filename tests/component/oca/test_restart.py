@@ -32,7 +32,7 @@ REQUEST = f"GET /{KEY} HTTP/1.1\r\nHost: a\r\nRange: bytes=%d-%d\r\n\r\n"
 
 @pytest.fixture
 def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    with running(tmp_path, drain_timeout_s=10) as made:
+    with running(tmp_path, drain_timeout_s=10, limits={"requests_per_network": 1_000_000}) as made:
         made.put(KEY, DATA)
         yield made
 
@@ -240,7 +240,9 @@ def test_an_upgrade_behind_a_socket_that_systemd_keeps_fails_no_request_in_10_00
     """As `oca.socket` does it: the socket outlives the appliance, which is ended and started again."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=512)
     port = listening.getsockname()[1]
-    with running(tmp_path, listen=f"127.0.0.1:{port}", start=False) as appliance:
+    with running(
+        tmp_path, listen=f"127.0.0.1:{port}", start=False, limits={"requests_per_network": 1_000_000}
+    ) as appliance:
         config = appliance.root / "oca.yaml"
 
         def start() -> subprocess.Popen[bytes]:
@@ -290,7 +292,7 @@ def kill_workers(appliance: Appliance, kills: int, seed: int) -> None:
 
 
 def test_workers_killed_under_load_send_no_wrong_byte(tmp_path: Path) -> None:
-    with running(tmp_path, workers=2) as appliance:
+    with running(tmp_path, workers=2, limits={"requests_per_network": 1_000_000}) as appliance:
         appliance.put(KEY, DATA)
         kill_workers(appliance, 8, seed=1)
 
@@ -298,6 +300,6 @@ def test_workers_killed_under_load_send_no_wrong_byte(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_hundred_workers_killed_under_load_send_no_wrong_byte(tmp_path: Path) -> None:
-    with running(tmp_path, workers=2) as appliance:
+    with running(tmp_path, workers=2, limits={"requests_per_network": 1_000_000}) as appliance:
         appliance.put(KEY, DATA)
         kill_workers(appliance, 100, seed=2)

@@ -28,6 +28,8 @@ IDENTITY_NAME: Final = "nearcast.json"
 _USABLE_SHARE: Final = 0.95
 _LOST: Final = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EUCLEAN})
 """Errors of the device or its file system, not of one file."""
+_TAKEN_AWAY: Final = frozenset({errno.EACCES, errno.EPERM})
+"""All files are ours, so one that we may not touch means that somebody changed the disk under us."""
 
 
 class State(enum.Enum):
@@ -54,6 +56,8 @@ class Disk:
         self.why = "not opened yet"
         self.used_bytes = 0
         self.capacity_bytes = capacity_bytes or 0
+        self.overfull = False
+        """Whether the file system has less room than was configured: others write there too."""
         self._configured_bytes = capacity_bytes
 
     @property
@@ -77,11 +81,15 @@ class Disk:
         try:
             for name in ("objects", "incomplete", "quarantine"):
                 (self.path / name).mkdir(exist_ok=True)
+                if not os.access(self.path / name, os.R_OK | os.W_OK | os.X_OK) and not _read_only(self.path):
+                    raise self.fail(f"{self.path / name} is not ours to read and write: see who owns it")
             room = os.statvfs(self.path)
         except OSError as error:
             raise self.fail(f"{self.path}: {error.strerror}") from None
+        if room.f_flag & os.ST_RDONLY:
+            raise self.fail(f"{self.path} is mounted read-only: look for its errors in the kernel's log")
         self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
-        self.state, self.why, self.used_bytes = State.SERVING, "", 0
+        self.state, self.why, self.used_bytes, self.overfull = State.SERVING, "", 0, False
 
     def fail(self, why: str) -> DiskError:
         """Takes the disk out of service; returns the error for whoever wants to raise it."""
@@ -89,16 +97,51 @@ class Disk:
         return DiskError(why)
 
     def scan(self) -> Iterator[tuple[CatalogObject, bool]]:
-        """Every object on the disk, and whether it is complete. Files that lie are quarantined."""
-        for folder in sorted((self.path / "objects").glob("??/??")):
-            for file in folder.iterdir():
-                item = self._described(file)
-                if item is not None:
-                    yield item, True
+        """Every object on the disk, and whether it is complete. Raises OSError.
+
+        Under objects/, a file that lies is quarantined. Under incomplete/ it is removed: it was being made
+        when we were killed, and may hold all the room of its object without a byte of it.
+        """
+        # Not glob: it takes a folder that it may not read for an empty one.
+        for first in sorted((self.path / "objects").iterdir()):
+            for folder in sorted(first.iterdir()):
+                for file in folder.iterdir():
+                    item = _described(file)
+                    if item is None:
+                        os.replace(file, self.path / "quarantine" / file.name)
+                    else:
+                        yield item, True
         for file in (self.path / "incomplete").iterdir():
-            item = self._described(file)
-            if item is not None:
+            item = _described(file)
+            if item is None:
+                file.unlink()
+            else:
                 yield item, False
+
+    def describe(self, key: str) -> CatalogObject | None:
+        """What the complete object says it is; None when it cannot be believed. Raises OSError."""
+        return _described(complete_path(self.path, key))
+
+    def holds(self, key: str) -> bool:
+        """Whether the complete object is still there; a disk that cannot tell is asked again by who reads."""
+        try:
+            os.stat(complete_path(self.path, key))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def measure(self, unwritten_bytes: int) -> None:
+        """Lowers the capacity to what the file system really has, after it said that it is full.
+
+        ``unwritten_bytes`` is what we promised to objects and is not written yet. Raises OSError.
+        """
+        room = os.statvfs(self.path)
+        configured = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
+        really = self.used_bytes + room.f_bavail * room.f_frsize - unwritten_bytes
+        self.capacity_bytes = max(0, min(configured, really))
+        self.overfull = self.capacity_bytes < configured
 
     def create(self, item: CatalogObject, *, allocate: bool) -> int:
         """Makes the incomplete file of ``item`` and returns it open for reading and writing.
@@ -107,7 +150,8 @@ class Disk:
         not in the middle. Raises OSError; leaves nothing behind then.
         """
         path = incomplete_path(self.path, item.key)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        with self._folders():
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
             tail = description(item)
             if allocate:
@@ -123,17 +167,40 @@ class Disk:
             raise
         return fd
 
-    def promote(self, key: str, fd: int) -> None:
-        """Makes the incomplete file of ``key`` complete: when this returns it survives a power cut.
+    def prepare(self, key: str, fd: int) -> None:
+        """First of three steps that make the incomplete file of ``key`` complete; may take long.
 
-        The object exists from the rename on. Raises OSError; the file then stays incomplete.
+        Brings its bytes to the device, and makes the folder it goes to. Raises OSError.
         """
         os.fsync(fd)
-        target = complete_path(self.path, key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(incomplete_path(self.path, key), target)
-        for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
-            _sync_folder(folder)
+        with self._folders():
+            # Not `parents`: where objects/ itself is gone, the disk is.
+            for folder in reversed(self._way(key)[:-1]):
+                folder.mkdir(exist_ok=True)
+
+    def promote(self, key: str) -> None:
+        """Second: the object is complete when this returns, though not yet for a power cut. Raises OSError."""
+        with self._folders():
+            os.rename(incomplete_path(self.path, key), complete_path(self.path, key))
+
+    def settle(self, key: str) -> None:
+        """Third: when this returns, the object survives a power cut. Raises OSError."""
+        with self._folders():
+            for folder in self._way(key):
+                _sync_folder(folder)
+
+    def _way(self, key: str) -> tuple[Path, Path, Path]:
+        """The folders of the complete object, innermost first, up to objects/."""
+        inner = complete_path(self.path, key).parent
+        return inner, inner.parent, inner.parent.parent
+
+    @contextlib.contextmanager
+    def _folders(self) -> Iterator[None]:
+        """Says of a folder of ours that is gone what it means: that the disk is not what we opened."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise OSError(errno.ENODEV, "its folders are gone") from None
 
     def remove(self, key: str) -> None:
         """Removes the complete object; whoever has it open keeps reading it."""
@@ -142,18 +209,24 @@ class Disk:
     def remove_incomplete(self, key: str) -> None:
         incomplete_path(self.path, key).unlink(missing_ok=True)
 
-    def _described(self, file: Path) -> CatalogObject | None:
+
+def _described(file: Path) -> CatalogObject | None:
+    """What the file says it is; None when that cannot be believed. Raises OSError."""
+    try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            item = read_description(fd)
-            if object_hash(item.key) == file.name:
-                return item
-        except BadObjectFile:
-            pass
-        finally:
-            os.close(fd)
-        os.replace(file, self.path / "quarantine" / file.name)
+    except PermissionError:
         return None
+    try:
+        item = read_description(fd)
+        return item if object_hash(item.key) == file.name else None
+    except (BadObjectFile, IsADirectoryError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _read_only(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def mark(path: Path, appliance: str) -> bool:
@@ -177,7 +250,12 @@ def mark(path: Path, appliance: str) -> bool:
 
 def is_disk_fault(error: OSError) -> bool:
     """Whether an error speaks against the whole disk, and not against one file or its size."""
-    return error.errno in _LOST
+    return error.errno in _LOST or error.errno in _TAKEN_AWAY
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that the disk has no room left: nothing is wrong with what it holds."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def _sync_folder(folder: Path) -> None:

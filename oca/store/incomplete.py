@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable
 
 from contracts.catalog import CatalogObject
 from contracts.objectkey import digest, slice_count, slice_span
 from oca.objectfile import disk_bytes, incomplete_path
-from oca.store.disks import Disk
+from oca.store.disks import Disk, is_full
 
 
 class WrongSlice(Exception):
@@ -17,9 +18,9 @@ class WrongSlice(Exception):
 
 
 class Incomplete:
-    """Holds the file open. A slice counts as verified only after its bytes are in the file."""
+    """Keeps the file open once it is used. A slice counts as verified only after its bytes are in the file."""
 
-    def __init__(self, item: CatalogObject, disk: Disk, fd: int) -> None:
+    def __init__(self, item: CatalogObject, disk: Disk, fd: int | None) -> None:
         self.item = item
         self.disk = disk
         self.path = incomplete_path(disk.path, item.key)
@@ -29,21 +30,37 @@ class Incomplete:
         self.disk_bytes = disk_bytes(item)
         self.promotion: asyncio.Future[None] | None = None
         """Set by the store once all slices are there: the move under objects/."""
+        self.failed = False
+        """Whether its disk had no room for a write: it has to begin again, elsewhere if need be."""
+        self.unreadable: OSError | None = None
+        """Why `check` could not read something."""
         self._fd = fd
+        self._opening = threading.Lock()
 
     @classmethod
     def reopen(cls, item: CatalogObject, disk: Disk) -> Incomplete:
-        """After a restart: the file is there, and none of its slices is believed yet. Raises OSError."""
-        fd = os.open(incomplete_path(disk.path, item.key), os.O_RDWR | os.O_CLOEXEC)
-        return cls(item, disk, fd)
+        """After a restart: the file is there, and none of its slices is believed yet.
+
+        Opened when it is first used: there may be more of them than we may have files open.
+        """
+        return cls(item, disk, None)
 
     def __del__(self) -> None:
         # Threads may still be writing when the object is dropped: the last reference closes the file.
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
 
     @property
     def fd(self) -> int:
-        return self._fd
+        """The open file, for reading and writing. Raises OSError."""
+        with self._opening:
+            if self._fd is None:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            return self._fd
+
+    def unwritten_bytes(self) -> int:
+        """Of what the file is going to take, what it has not taken from the file system yet. Raises OSError."""
+        return max(0, self.disk_bytes - os.stat(self.path).st_blocks * 512)
 
     def has(self, index: int) -> bool:
         return bool(self.bitmap[index >> 3] & (1 << (index & 7)))
@@ -70,27 +87,37 @@ class Incomplete:
             raise WrongSlice(f"slice {index} of {self.item.key}: its bytes are not the published ones")
         view = memoryview(data)
         at = slice_span(index, self.item.size)[0]
-        while view:
-            written = os.pwrite(self._fd, view, at)
-            view, at = view[written:], at + written
+        try:
+            while view:
+                written = os.pwrite(self.fd, view, at)
+                view, at = view[written:], at + written
+        except OSError as error:
+            self.failed = is_full(error)
+            raise
 
     def check(self, indices: Iterable[int]) -> list[int]:
         """Those of ``indices`` whose bytes in the file are right. Reads them; safe in a thread.
 
-        A hole is skipped without reading: SEEK_DATA tells where there is none.
+        What cannot be read is not right: it is fetched and written again, which moves a bad sector, and
+        fails where the disk is dead. `unreadable` then says why. A hole is skipped without reading:
+        SEEK_DATA tells where there is none.
         """
         good: list[int] = []
         for index in indices:
             start, end = slice_span(index, self.item.size)
-            if not self._holds_data(start, end):
-                continue
-            if digest(os.pread(self._fd, end - start, start)) == self.item.slice_digest(index):
-                good.append(index)
+            try:
+                if not self._holds_data(self.fd, start, end):
+                    continue
+                if digest(os.pread(self.fd, end - start, start)) == self.item.slice_digest(index):
+                    good.append(index)
+            except OSError as error:
+                self.unreadable = error
         return good
 
-    def _holds_data(self, start: int, end: int) -> bool:
+    @staticmethod
+    def _holds_data(fd: int, start: int, end: int) -> bool:
         try:
-            return os.lseek(self._fd, start, os.SEEK_DATA) < end
+            return os.lseek(fd, start, os.SEEK_DATA) < end
         except OSError:
             # ENXIO: nothing but a hole up to the end of the file. The description stands there, so
             # in practice another errno: a file system without SEEK_DATA, where reading decides.

@@ -14,6 +14,8 @@ from contracts import VERSION, ingest
 from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
 from contracts.ingest import Refusal
 from daemon.log import event
+from oca.store.disks import State
+from oca.store.incomplete import Incomplete
 from oca.store.store import Corrupt, NoRoom, Store
 
 log = logging.getLogger("oca.store.ingest")
@@ -76,42 +78,45 @@ class IngestServer:
 
     async def _reserve(self, request: ingest.Reserve) -> ingest.Reply:
         item = request.object
-        entry = self._store.index.get(item.key)
+        entry = self._store.held(item.key)
         if entry is not None and entry.etag == item.etag and entry.size == item.size:
             return ingest.Held()
         try:
             begun = self._store.begin(item, allocate=True)
-            for index in await asyncio.to_thread(begun.check, begun.missing()):
-                self._store.slice_ready(begun, index)
+            await self._store.verify(begun, begun.missing())
         except NoRoom as error:
             return ingest.Refused(Refusal.NO_ROOM, str(error))
         except OSError as error:
             return ingest.Refused(Refusal.DISK, f"{item.key}: {error.strerror}")
+        if self._store.incomplete.get(item.key) is not begun:
+            return self._elsewhere(item.key, item.etag, begun)
         return ingest.Reserved(str(begun.path), tuple(i for i in range(begun.slices) if begun.has(i)))
 
     async def _wrote(self, request: ingest.Wrote) -> ingest.Reply:
         """Counts the slice once it is read back: it is served, and not fetched again, from now on."""
         begun = self._store.incomplete.get(request.key)
         if begun is None:
-            entry = self._store.index.get(request.key)
-            if entry is not None and entry.etag == request.etag:
-                return ingest.Held()  # pull-through was faster
-            return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was not reserved, or purged since")
+            return self._elsewhere(request.key, request.etag, None)
         if begun.item.etag != request.etag or request.index >= begun.slices:
             return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was reserved for other bytes since")
-        try:
-            good = begun.has(request.index) or bool(await asyncio.to_thread(begun.check, (request.index,)))
-        except OSError as error:
-            self._store.blame(begun.disk, error)
-            return ingest.Refused(Refusal.DISK, f"{request.key}: {error.strerror}")
-        if not good:
+        if not begun.has(request.index):
+            await self._store.verify(begun, (request.index,))
+        if self._store.incomplete.get(request.key) is not begun:
+            return self._elsewhere(request.key, request.etag, begun)
+        if not begun.has(request.index):
             # Most often another file: dropped and begun again by pull-through since it was reserved.
             detail = f"{request.key}: slice {request.index} is not in its file"
             return ingest.Refused(Refusal.CORRUPT, detail, (request.index,))
-        if self._store.incomplete.get(request.key) is not begun:
-            return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was purged meanwhile")
-        self._store.slice_ready(begun, request.index)
         return ingest.Noted()
+
+    def _elsewhere(self, key: str, etag: str, begun: Incomplete | None) -> ingest.Reply:
+        """What to say of an object that is no longer (``begun``: as we knew it) incomplete."""
+        entry = self._store.index.get(key)
+        if entry is not None and entry.etag == etag:
+            return ingest.Held()  # pull-through was faster
+        if begun is not None and begun.disk.state is not State.SERVING:
+            return ingest.Refused(Refusal.DISK, f"{key}: {begun.disk.why}")
+        return ingest.Refused(Refusal.UNKNOWN, f"{key} was not reserved, or purged since")
 
     def _abort(self, request: ingest.Abort) -> ingest.Reply:
         begun = self._store.incomplete.get(request.key)
@@ -119,11 +124,10 @@ class IngestServer:
             return ingest.Noted()
         error = OSError(request.errno, os.strerror(request.errno))
         event(log, "fill gave up a file", logging.WARNING, key=request.key, why=error.strerror)
-        try:
-            if not self._store.blame(begun.disk, error):
-                self._store.abandon(begun)
-        except OSError as failed:
-            return ingest.Refused(Refusal.DISK, f"{request.key}: {failed.strerror}")
+        begun.failed = True
+        # Permission is the agent's own affair, whose group may be wrong: it does not speak against the disk.
+        if isinstance(error, PermissionError) or not self._store.blame(begun.disk, error):
+            self._store.abandon(begun)
         return ingest.Noted()
 
     async def _commit(self, request: ingest.Commit) -> ingest.Reply:

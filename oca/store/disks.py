@@ -206,6 +206,11 @@ class Disk:
         """Removes the complete object; whoever has it open keeps reading it."""
         complete_path(self.path, key).unlink(missing_ok=True)
 
+    def quarantine(self, key: str) -> None:
+        """Puts the complete object where nobody serves it. Raises OSError."""
+        file = complete_path(self.path, key)
+        os.replace(file, self.path / "quarantine" / file.name)
+
     def remove_incomplete(self, key: str) -> None:
         incomplete_path(self.path, key).unlink(missing_ok=True)
 

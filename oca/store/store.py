@@ -7,8 +7,10 @@ Tells its listeners what edge workers must know, in the order in which it become
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
+import resource
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -45,6 +47,8 @@ class Store:
         self.incomplete: dict[str, Incomplete] = {}
         self.plan: str | None = None
         self.listeners: list[Listener] = []
+        self._most_begun = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        """Each incomplete object in use has a file open, and the rest of the process needs some too."""
 
     def open(self) -> None:
         """Takes every usable disk into service and rebuilds the index from it."""
@@ -140,6 +144,12 @@ class Store:
                 raise
             return None
         disk.used_bytes += cost
+        while len(self.incomplete) >= self._most_begun:
+            oldest = next(iter(self.incomplete.values()))
+            event(
+                log, "begun object given up", logging.WARNING, key=oldest.item.key, begun=len(self.incomplete)
+            )
+            self.abandon(oldest)
         made = self.incomplete[item.key] = Incomplete(item, disk, fd)
         return made
 
@@ -272,6 +282,23 @@ class Store:
             lost = self._lose(disk)
             event(log, "disk failed", logging.ERROR, disk=str(disk.path), why=disk.why, objects=lost)
         return True
+
+    def unreadable(self, key: str, disk: Disk, error: OSError) -> None:
+        """A worker failed to read the object from ``disk``: blames it, and nobody finds the file again.
+
+        Workers look on the disks themselves, so that a file which opens and breaks off in the middle would
+        cut short every answer of the object, even after its disk was taken out of service.
+        """
+        if is_disk_fault(error):
+            entry = self.index.get(key)
+            if entry is not None and entry.disk is disk:
+                self.index.remove(key)
+                disk.used_bytes -= entry.disk_bytes
+                self.tell(ipc.Forget((key,)))
+            # Where not even this works, the file system takes no write: whoever can be read is read on.
+            with contextlib.suppress(OSError):
+                disk.quarantine(key)
+        self.blame(disk, error)
 
     def _lose(self, disk: Disk) -> int:
         """Forgets what is on a disk that is out of service; how many objects that were."""

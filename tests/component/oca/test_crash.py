@@ -163,31 +163,36 @@ def one_round(appliance: Appliance, made: World, chance: random.Random) -> int:
     return sum(player.right for player in asking)
 
 
+def held(disk: Path) -> tuple[int, list[Path], list[Path]]:
+    """What the files on a disk cost by their descriptions, and which are complete and incomplete."""
+    assert list((disk / "quarantine").iterdir()) == []
+    complete = [file for file in (disk / "objects").rglob("*") if file.is_file()]
+    incomplete = list((disk / "incomplete").iterdir())
+    used = 0
+    for file in complete + incomplete:
+        with file.open("rb") as opened:
+            item = read_description(opened.fileno())
+        assert file.stat().st_size == disk_bytes(item)
+        used += disk_bytes(item)
+    return used, complete, incomplete
+
+
 def check_disks(appliance: Appliance, made: World) -> None:
     """Complete objects are right, byte for byte, and each disk counts exactly the files that it holds."""
     by_hash = {object_hash(key): (key, data) for key, data in made.objects.items()}
     said = {Path(disk["path"]).name: disk for disk in status(appliance)["disks"]}
-    seen: set[str] = set()
+    seen: list[str] = []
     for name in DISKS:
-        disk = made.root / name
-        assert said[name]["state"] == "serving", said[name]
-        assert list((disk / "quarantine").iterdir()) == []
-        complete = [file for file in (disk / "objects").rglob("*") if file.is_file()]
-        incomplete = list((disk / "incomplete").iterdir())
-        used = 0
-        for file in complete + incomplete:
-            assert file.name not in seen, "one object is there twice"
-            seen.add(file.name)
-            with file.open("rb") as opened:
-                item = read_description(opened.fileno())
-            used += disk_bytes(item)
-            assert file.stat().st_size == disk_bytes(item)
+        used, complete, incomplete = held(made.root / name)
         for file in complete:
             if file.name in by_hash:  # the others are manifests
                 key, data = by_hash[file.name]
                 assert file.read_bytes()[: len(data)] == data, f"{key} is complete and wrong"
-        assert (said[name]["used_bytes"], said[name]["objects"]) == (used, len(complete)), name
+        seen += [file.name for file in complete + incomplete]
+        counted = said[name]["state"], said[name]["used_bytes"], said[name]["objects"]
+        assert counted == ("serving", used, len(complete)), name
         assert used <= CAPACITY_BYTES
+    assert len(seen) == len(set(seen)), "one object is there twice"
 
 
 def check_answers(appliance: Appliance, made: World, chance: random.Random) -> None:

@@ -1,0 +1,474 @@
+"""Disks that fail by real means under a running appliance: what players, status and metrics then see.
+
+Two disks: the one that fails, and one that does not. Whatever happens, no answer holds a wrong byte, none
+is waited for in vain, and what the good disk holds is a hit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from contracts import ingest
+from contracts.catalog import CatalogObject, Kind, TitleEntry, media_key
+from contracts.ingest import Refusal
+from demo.origin import OriginServer
+from fill.publish.upload import write_catalog
+from fill.version import version_name
+from oca.objectfile import complete_path, disk_rank
+from tests.appliance import Appliance, published, running
+from tests.component.oca.metrics import samples, status
+from tests.component.oca.test_crash import held
+from tests.component.oca.test_serving import Answer, ask
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MIB = 1 << 20
+SIZE = 2 * MIB + 500
+_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
+_AT_ONCE = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH: as if the cable were pulled
+_FIBMAP = 1
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
+Object = tuple[str, bytes]
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        said = f"{command[0]}: {done.stderr.strip()}"
+        # A container may have no loop device; a machine that is there to check us has.
+        if command[0] == "mount" and "remount,ro" not in command and not os.environ.get("CI"):
+            pytest.skip(said)
+        raise AssertionError(said)
+
+
+@contextmanager
+def tmpfs(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    try:
+        yield folder
+    finally:
+        run("umount", "-l", folder)
+
+
+@contextmanager
+def ext4(folder: Path) -> Iterator[Path]:
+    """A file system of 64 MiB in ``folder``, in the file beside it."""
+    image = folder.with_suffix(".img")
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+    run("mkfs.ext4", "-q", "-b", "4096", image)
+    run("mount", "-o", "loop", image, folder)
+    try:
+        yield folder
+    finally:
+        run("umount", "-l", folder)
+
+
+@dataclass
+class World:
+    """``bad`` and ``good`` are disks; of each, objects that belong there: held already, and upstream only."""
+
+    tmp: Path
+    bad: Path
+    good: Path
+    s3: S3Client
+    origin: OriginServer
+    appliance: Appliance | None = None
+
+    @property
+    def running(self) -> Appliance:
+        assert self.appliance is not None
+        return self.appliance
+
+    def publish(self, disk: Path, size: int = SIZE) -> Object:
+        """An object at the origin that the appliance would put on ``disk``."""
+        other = self.good if disk is self.bad else self.bad
+        while True:
+            title = f"tt{secrets.token_hex(6)}"
+            key = f"{title}/video.mp4"
+            if disk_rank(str(disk), key) < disk_rank(str(other), key):
+                break
+        data = secrets.token_bytes(size)
+        bucket = self.origin.config.bucket
+        self.s3.put_object(Bucket=bucket, Key=media_key(key), Body=data)
+        manifests = [
+            CatalogObject(f"{title}/{name}", 0, "text/plain", '"m"', 0, b"", Kind.MANIFEST)
+            for name in ("m.m3u8", "m.mpd")
+        ]
+        entry = TitleEntry(
+            title, 0, 60.0, (published(key, data), *manifests), manifests[0].key, manifests[1].key
+        )
+        write_catalog(self.s3, bucket, version_name(time.time(), secrets.token_bytes(3)), entry)
+        return key, data
+
+    @contextmanager
+    def start(self, *prefix: str, **changes: Any) -> Iterator[Appliance]:
+        """The appliance on both disks; ``prefix`` goes before its command line."""
+        root = self.tmp / "appliance"
+        origin = {
+            "bucket": self.origin.config.bucket,
+            "endpoint_url": self.origin.config.endpoint_url,
+            "credentials_file": str(self.origin.credentials_file),
+        }
+        if self.appliance is None:
+            root.mkdir()
+            disks = [{"path": str(disk), "capacity_bytes": 100_000_000} for disk in (self.bad, self.good)]
+            with running(root, start=False, disks=disks, origin=origin, **changes) as made:
+                self.appliance = made
+        appliance = self.appliance
+        with (root / "log").open("ab") as log:
+            appliance.process = subprocess.Popen(
+                [*prefix, sys.executable, "-m", "oca", "serve", "--config", str(root / "oca.yaml")],
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            appliance.wait_ready()
+            yield appliance
+        finally:
+            appliance.process.send_signal(signal.SIGTERM)
+            try:
+                appliance.process.wait(20)
+            except subprocess.TimeoutExpired:
+                appliance.process.kill()
+                appliance.process.wait()
+
+    def disk(self, path: Path) -> Any:
+        return next(disk for disk in status(self.running)["disks"] if disk["path"] == str(path))
+
+    def check_counted(self, *disks: Path) -> None:
+        """Returns once the files of each disk are what status counts: the last answer may be out before the
+        object it was of is complete."""
+        until = time.monotonic() + 10
+        for path in disks:
+            while True:
+                said, (used, complete, _) = self.disk(path), held(path)
+                if (said["used_bytes"], said["objects"]) == (used, len(complete)):
+                    break
+                assert time.monotonic() < until, (said, used, complete)
+                time.sleep(0.05)
+
+    def get(self, item: Object) -> int | None:
+        """The status of one answer; None when it was cut short. Fails when it is wrong, or never comes."""
+        key, data = item
+        try:
+            answer = ask(self.running, target=f"/{key}")
+        except (IndexError, ConnectionError):
+            return None  # cut before its head, or with a reset
+        if answer.status == 200:
+            assert data.startswith(answer.body), f"{key}: wrong bytes"
+            return 200 if len(answer.body) == len(data) else None
+        return answer.status
+
+    def serves(self, *items: Object, within_s: float = 15) -> list[int | None]:
+        """Asks until each of ``items`` was answered whole; the failures on the way, all of a kind."""
+        until, failed = time.monotonic() + within_s, []
+        for item in items:
+            while (got := self.get(item)) != 200:
+                failed.append(got)
+                assert got in {None, 502, 503, 504}
+                assert time.monotonic() < until, failed
+                time.sleep(0.05)
+        return failed
+
+    def lands_on_good(self, item: Object) -> None:
+        """Returns once the object is complete on the good disk: the last answer may be out before that."""
+        until = time.monotonic() + 10
+        while not complete_path(self.good, item[0]).exists():
+            assert time.monotonic() < until, held(self.good)
+            time.sleep(0.05)
+
+    def is_hit(self, item: Object) -> None:
+        answer = ask(self.running, target=f"/{item[0]}")
+        assert (answer.status, answer.body == item[1]) == (200, True)
+        assert answer.headers["cache-status"] == "test-1; hit"
+
+    def check_failed(self, why: str) -> None:
+        """The bad disk is out of service, and says why wherever an operator looks; the good one is not."""
+        assert self.disk(self.good)["state"] == "serving"
+        assert self.disk(self.bad)["state"] == "failed"
+        assert why in self.disk(self.bad)["why"]
+        assert samples(self.running)["oca_disk_serving", str(self.bad)] == 0
+        assert samples(self.running)["oca_disk_serving", str(self.good)] == 1
+        config = str(self.running.root / "oca.yaml")
+        shown = subprocess.run(
+            [sys.executable, "-m", "oca", "status", "--config", config],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "failed" in shown.stdout, shown
+
+
+@pytest.fixture
+def world(tmp_path: Path, origin: OriginServer, s3: S3Client) -> World:
+    good = tmp_path / "good"
+    good.mkdir()
+    return World(tmp_path, tmp_path / "bad", good, s3, origin)
+
+
+def drop_cache(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_a_full_disk_is_passed_over_by_fill_and_by_pull_through(world: World) -> None:
+    with tmpfs(world.bad, "6m"):
+        missed = [world.publish(world.bad) for _ in range(4)]
+        filled = [world.publish(world.bad) for _ in range(4)]
+        with world.start() as appliance:
+            # The file system has 6 MiB and the configuration says 100: only ENOSPC tells.
+            for item in filled:
+                appliance.put(*item)
+            world.check_counted(world.bad, world.good)
+            assert world.disk(world.bad)["objects"] == 2
+            world.serves(*missed)
+            world.serves(*filled)
+            world.check_counted(world.bad, world.good)
+            assert world.disk(world.bad)["state"] == "serving"
+            assert world.disk(world.bad)["capacity_bytes"] <= 6 * MIB
+        with world.start():
+            world.check_counted(world.bad, world.good)
+
+
+def test_a_write_that_finds_no_room_is_begun_again_elsewhere(world: World) -> None:
+    """A sparse file is made on a disk that is full: only its first slice finds out."""
+    with tmpfs(world.bad, "6m"):
+        item = world.publish(world.bad)
+        with world.start():
+            with (world.bad / "foreign").open("wb", buffering=0) as foreign:
+                with suppress(OSError):
+                    while True:
+                        foreign.write(bytes(65536))
+                foreign.truncate(5 * MIB + MIB // 2)
+            failed = world.serves(item)
+            assert set(failed) <= {503, None}
+            world.check_counted(world.bad, world.good)
+            world.lands_on_good(item)
+
+
+def test_where_nothing_has_room_the_refusal_says_how_much_is_lacking(world: World) -> None:
+    world.good.rmdir()
+    with tmpfs(world.bad, "4m"), tmpfs(world.good, "4m"):
+        key, data = world.publish(world.bad, 6 * MIB)
+        with world.start() as appliance:
+            refused = appliance.ingest(ingest.Reserve(published(key, data)))
+            assert isinstance(refused, ingest.Refused)
+            assert refused.why is Refusal.NO_ROOM
+            assert f"{key} needs 62" in refused.detail
+            assert world.get((key, data)) in {503, None}
+            world.check_counted(world.bad, world.good)
+            assert list((world.bad / "incomplete").iterdir()) == []
+
+
+@pytest.mark.parametrize("heals", [True, False], ids=["and comes back", "and stays away"])
+def test_a_disk_that_answers_nothing_but_eio(world: World, heals: bool) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(ext4(world.bad))
+        bad, good, missed = (world.publish(disk) for disk in (world.bad, world.good, world.bad))
+        with world.start() as appliance:
+            appliance.put(*bad)
+            appliance.put(*good)
+            world.is_hit(bad)
+            folder = os.open(world.bad, os.O_RDONLY)
+            fcntl.ioctl(folder, _SHUTDOWN, _AT_ONCE)
+            os.close(folder)
+            assert set(world.serves(bad, missed)) <= {503, None}
+            world.check_failed("Input/output error (EIO)")
+            world.is_hit(good)
+            world.is_hit(bad)
+            world.lands_on_good(bad)
+            world.check_counted(world.good)
+        run("umount", world.bad)
+        if heals:
+            run("fsck.ext4", "-p", world.bad.with_suffix(".img"))
+            run("mount", "-o", "loop", world.bad.with_suffix(".img"), world.bad)
+        with world.start():
+            world.is_hit(bad)
+            world.is_hit(good)
+            if heals:
+                # What was fetched again meanwhile is counted once: its second copy went.
+                assert world.disk(world.bad)["state"] == "serving"
+                world.check_counted(world.bad, world.good)
+            else:
+                world.check_failed("is not marked as ours: mount it")
+                assert list(world.bad.iterdir()) == [], "nothing is written below a mount point"
+        if not heals:
+            run("mount", "-o", "loop", world.bad.with_suffix(".img"), world.bad)
+
+
+@pytest.mark.xfail(strict=True, reason="oca.store.edgelink does not hand the key to Store.unreadable yet")
+def test_bad_sectors(world: World) -> None:
+    """Everything behind the middle of the object is gone from the device."""
+    with ext4(world.bad):
+        bad, good = world.publish(world.bad, 8 * MIB), world.publish(world.good)
+        with world.start() as appliance:
+            appliance.put(*bad)
+            appliance.put(*good)
+        path = complete_path(world.bad, bad[0])
+        with world.start():
+            drop_cache(path)
+            # The worker has it open, and knows what it is, when the sectors go.
+            assert ask(appliance, "Range: bytes=0-9\r\n", target=f"/{bad[0]}").body == bad[1][:10]
+            with path.open("rb") as file:
+                block = fcntl.ioctl(file.fileno(), _FIBMAP, struct.pack("i", 1024))
+            os.truncate(world.bad.with_suffix(".img"), struct.unpack("i", block)[0] * 4096)
+            failed = world.serves(bad)
+            assert failed, "the bad sectors were never read"
+            assert set(failed) <= {503, None}
+            world.check_failed("EIO")
+            world.is_hit(good)
+            world.check_counted(world.good)
+
+
+def test_a_disk_that_turns_read_only(world: World) -> None:
+    with ext4(world.bad):
+        bad, missed = world.publish(world.bad), world.publish(world.bad)
+        with world.start() as appliance:
+            appliance.put(*bad)
+            run("mount", "-o", "remount,ro", world.bad)
+            world.serves(missed)
+            world.check_failed("Read-only file system (EROFS)")
+            world.lands_on_good(missed)
+            world.serves(bad)
+            world.check_counted(world.good)
+        with world.start():
+            world.check_failed("is mounted read-only")
+            world.serves(bad)
+        run("mount", "-o", "remount,rw", world.bad)
+        with world.start():
+            assert world.disk(world.bad)["state"] == "serving"
+            world.is_hit(bad)
+            world.check_counted(world.bad, world.good)
+
+
+def test_folders_that_are_deleted_underneath(world: World) -> None:
+    world.bad.mkdir()
+    bad, good, missed = (world.publish(disk) for disk in (world.bad, world.good, world.bad))
+    with world.start() as appliance:
+        appliance.put(*bad)
+        appliance.put(*good)
+        for name in ("objects", "incomplete", "quarantine"):
+            shutil.rmtree(world.bad / name)
+        world.serves(missed)
+        world.check_failed("its folders are gone")
+        world.serves(bad)
+        world.is_hit(good)
+        world.check_counted(world.good)
+        assert [file.name for file in world.bad.iterdir()] == ["nearcast.json"]
+    with world.start():
+        # An empty disk that is marked as ours is a disk: it starts again from nothing.
+        assert world.disk(world.bad)["state"] == "serving"
+        world.check_counted(world.bad, world.good)
+
+
+def test_an_object_that_is_deleted_underneath_is_filled_again(world: World) -> None:
+    world.bad.mkdir()
+    bad = world.publish(world.bad)
+    with world.start() as appliance:
+        appliance.put(*bad)
+        complete_path(world.bad, bad[0]).unlink()
+        assert world.get(bad) in {200, 503}
+        appliance.put(*bad)
+        world.is_hit(bad)
+        world.check_counted(world.bad, world.good)
+
+
+def test_a_disk_that_somebody_else_owns_now(world: World) -> None:
+    # Root may read anything: without these two capabilities it is a user like any other.
+    less = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps=-all")
+    world.bad.mkdir()
+    bad, good, missed = (world.publish(disk) for disk in (world.bad, world.good, world.bad))
+    with world.start(*less) as appliance:
+        appliance.put(*bad)
+        appliance.put(*good)
+        run("chown", "-R", "nobody", world.bad)
+        run("chmod", "-R", "go=", world.bad)
+        world.serves(missed, bad)
+        world.check_failed("Permission denied (EACCES)")
+        world.is_hit(good)
+        world.check_counted(world.good)
+    with world.start(*less):
+        world.check_failed("Permission denied")
+        world.is_hit(bad)
+    run("chown", "-R", "root", world.bad)
+    with world.start(*less):
+        assert world.disk(world.bad)["state"] == "serving"
+        world.check_counted(world.bad, world.good)
+
+
+def test_descriptors_run_out(world: World) -> None:
+    """More players than a worker may have files open, and more begun objects than the storekeeper may."""
+    world.bad.mkdir()
+    limit = ("prlimit", "--nofile=96:96")
+    held_one, missed = world.publish(world.bad), world.publish(world.good)
+    begun = [published(f"tt{number}/video.mp4", b"x") for number in range(150)]
+    with world.start(*limit, limits={"connections_per_network": 1000}) as appliance:
+        appliance.put(*held_one)
+        with ExitStack() as stack:
+            for _ in range(150):
+                sock = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", appliance.port), timeout=10)
+                )
+                sock.sendall(b"GET /")
+        world.serves(held_one, missed)
+        replies = [appliance.ingest(ingest.Reserve(item)) for item in begun]
+        assert {type(reply) for reply in replies} == {ingest.Reserved}
+        # The oldest were given up: each would keep a file open.
+        assert status(appliance)["incomplete"] < 96
+        assert {world.disk(disk)["state"] for disk in (world.bad, world.good)} == {"serving"}
+        world.is_hit(held_one)
+        world.check_counted(world.bad, world.good)
+    with world.start():
+        for item in begun:
+            assert isinstance(appliance.ingest(ingest.Reserve(item)), ingest.Reserved)
+    with world.start(*limit):
+        # A start opens none of them for longer than it takes to read what it is.
+        assert status(appliance)["incomplete"] == len(begun)
+        assert {world.disk(disk)["state"] for disk in (world.bad, world.good)} == {"serving"}
+        world.serves(held_one, missed)
+        world.check_counted(world.bad, world.good)
+
+
+def test_a_disk_that_hangs_holds_up_no_hit_of_another(world: World) -> None:
+    """Writes to a frozen file system wait, for ever if need be; whoever waits for them is told so in time."""
+    with ext4(world.bad), ExitStack() as stack:
+        bad, good, missed = (world.publish(disk) for disk in (world.bad, world.good, world.bad))
+        with world.start(pull={"wait_timeout_s": 2}) as appliance:
+            appliance.put(*bad)
+            appliance.put(*good)
+            run("fsfreeze", "-f", world.bad)
+            thaw = stack.enter_context(ExitStack())
+            thaw.callback(run, "fsfreeze", "-u", world.bad)
+            with appliance.connect() as waiting, waiting.makefile("rb") as file:
+                waiting.sendall(f"GET /{missed[0]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                for _ in range(20):
+                    world.is_hit(good)
+                    world.is_hit(bad)
+                assert Answer(file).status == 504
+            thaw.close()
+            world.serves(missed)
+            assert world.disk(world.bad)["state"] == "serving"
+            world.check_counted(world.bad, world.good)

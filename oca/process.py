@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from typing import Final
 
 import msgspec
 import uvloop
@@ -17,6 +18,8 @@ from daemon.config import ConfigError
 from daemon.lifecycle import die_with_parent
 from daemon.log import setup
 from oca.config import Config
+
+_SWITCH_S: Final = 0.0002
 
 
 def main() -> int:
@@ -31,6 +34,9 @@ def main() -> int:
     try:
         # Imported here: an edge worker never loads botocore, the storekeeper no HTTP parser.
         if role == "edge":
+            # A thread that comes back from a cold disk may keep the interpreter for so long, and 5 ms (the
+            # default) is forty times what a hot answer takes.
+            sys.setswitchinterval(_SWITCH_S)
             from oca.edge import listener
 
             uvloop.run(listener.run(number, config, sockets, ready))

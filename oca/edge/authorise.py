@@ -16,10 +16,22 @@ from joserfc.jwk import OctKey
 from contracts.clientnetwork import IPNetwork, contains
 from contracts.objectkey import BadKey, parse_key, title_of
 from contracts.problem import Problem
-from contracts.token import PARAMETER, Grant, KeyRing, Refusal, TokenRefused, verify_identity, verify_viewer
+from contracts.token import (
+    MAX_TOKEN_BYTES,
+    PARAMETER,
+    Grant,
+    KeyRing,
+    Refusal,
+    TokenRefused,
+    verify_identity,
+    verify_viewer,
+)
+from oca.edge.memory import Memory
 from oca.sessions import session_id
 
-_REMEMBERED: Final = 8192
+_REMEMBERED: Final = 49_152
+"""Targets, and tokens: an appliance is made for 20,000 viewers of two tracks, and one worker may have them all."""
+_REFUSED: Final = 4096
 _PREFIX: Final = PARAMETER + "="
 
 
@@ -60,8 +72,10 @@ class Authoriser:
         self._required = required
         self._network_key = network_key
         self._revoked: frozenset[str] = frozenset()
-        self._routes: dict[bytes, Route] = {}
-        self._grants: dict[str, Grant | Refusal] = {}
+        self._routes: Memory[bytes, Route] = Memory(_REMEMBERED)
+        self._grants: Memory[str, Grant] = Memory(_REMEMBERED)
+        # Apart, so that a flood of bad tokens drives out no good one.
+        self._refusals: Memory[str, Refusal] = Memory(_REFUSED)
 
     def route(
         self, target: bytes, headers: Mapping[bytes, str], now: float, trusted: bool, address: str
@@ -120,39 +134,39 @@ class Authoriser:
 
     def _grant(self, token: str, key: str, now: float, trusted: bool) -> Grant:
         known = self._grants.get(token)
-        if known is None or (isinstance(known, Grant) and now >= known.expires_at):
-            if not trusted:
-                raise Refused(Problem.RATE, "too many tokens of this network were refused")
-            try:
-                known = verify_viewer(token, self._keys, now, self._network_key)
-            except TokenRefused as error:
-                known = error.why
-            # A token that is not valid yet will be: that refusal is not kept.
-            if known is not Refusal.NOT_YET and len(token) <= 2048:
-                _bound(self._grants)
-                self._grants[token] = known
-        if isinstance(known, Refusal):
-            raise Refused(Problem.TOKEN_REFUSED, known.value)
+        if known is None or now >= known.expires_at:
+            known = self._verified(token, now, trusted)
         if known.session in self._revoked:
             raise Refused(Problem.TOKEN_REFUSED, Refusal.REVOKED.value)
         if known.title != title_of(key):
             raise Refused(Problem.TOKEN_REFUSED, Refusal.SCOPE.value)
         return known
 
+    def _verified(self, token: str, now: float, trusted: bool) -> Grant:
+        why = self._refusals.get(token)
+        if why is None:
+            if not trusted:
+                raise Refused(Problem.RATE, "too many tokens of this network were refused")
+            try:
+                grant = verify_viewer(token, self._keys, now, self._network_key)
+            except TokenRefused as error:
+                why = error.why
+                # A token that is not valid yet will be: that refusal is not kept.
+                if why is not Refusal.NOT_YET and len(token) <= MAX_TOKEN_BYTES:
+                    self._refusals.put(token, why)
+            else:
+                self._grants.put(token, grant)
+                return grant
+        raise Refused(Problem.TOKEN_REFUSED, why.value)
+
     def _remember(self, target: bytes, route: Route) -> Route:
-        _bound(self._routes)
-        self._routes[target] = route
+        self._routes.put(target, route)
         return route
 
 
 def _granted(key: str, grant: Grant) -> Route:
     session = session_id(grant.session) if grant.session else 0
     return Route(key, grant.expires_at, session, grant.network)
-
-
-def _bound(table: dict[bytes, Route] | dict[str, Grant | Refusal]) -> None:
-    if len(table) >= _REMEMBERED:
-        table.clear()  # cheaper than an order of use, and refilled within a second
 
 
 def _split(target: bytes) -> tuple[str, str | None]:

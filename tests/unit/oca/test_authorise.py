@@ -154,9 +154,10 @@ def test_a_lab_needs_no_token() -> None:
 
 
 def test_memory_is_bounded(authoriser: Authoriser, token: str) -> None:
-    for number in range(20_000):
+    for number in range(120_000):
         route(authoriser, f"/URISigningPackage={token}/tt1/{number}.mp4")
-        if number < 2000:
+        if number < 20_000:
             refusal(authoriser, f"/URISigningPackage=x{number}/{KEY}")
-    assert len(authoriser._routes) <= 8192
-    assert len(authoriser._grants) <= 8192
+    assert len(authoriser._routes) <= 98_304
+    assert len(authoriser._grants) == 1
+    assert len(authoriser._refusals) <= 8192

@@ -24,9 +24,9 @@ class Bystanders:
 
 
 def _busy_s() -> float:
-    """User, nice, system and stolen time of all cores since boot, proc(5)."""
+    """What all cores did since boot but wait, proc(5). Interrupts too: a process's own time has them in it."""
     fields = Path("/proc/stat").read_text().split(maxsplit=10)
-    return sum(int(fields[at]) for at in (1, 2, 3, 8)) / _TICKS
+    return sum(int(fields[at]) for at in (1, 2, 3, 6, 7, 8)) / _TICKS
 
 
 def _ours_s() -> float:

@@ -69,7 +69,7 @@ def measured(root: Path, options: Options) -> list[Table]:
     )
     table.add_column("server", no_wrap=True)
     for column in (
-        "players", "stalls", "stalled s", "empty at end", "first p99 ms", "next p99 ms",
+        "players", "stalls", "stalled s", "at end", "first p99 ms", "next p99 ms",
         "least buffer", "Gb/s", "req/s", "CPU", "load CPU", "PSS MiB", "TCP MiB",
     ):  # fmt: skip
         table.add_column(column, justify="right")

@@ -124,6 +124,11 @@ class Store:
             made = self._make(item, disk, cost, allocate) or self._make(item, disk, cost, allocate)
             if made is not None:
                 return made
+        for disk in self._by_preference(item.key):
+            if self._give_up_begun(disk, cost):
+                made = self._make(item, disk, cost, allocate)
+                if made is not None:
+                    return made
         free = ", ".join(f"{disk.path}: {disk.free_bytes} free" for disk in self.disks)
         raise NoRoom(
             f"{item.key} needs {cost} bytes on one disk and nothing unplanned is left to evict ({free})"
@@ -152,6 +157,26 @@ class Store:
             self.abandon(oldest)
         made = self.incomplete[item.key] = Incomplete(item, disk, fd)
         return made
+
+    def _give_up_begun(self, disk: Disk, cost: int) -> bool:
+        """Makes room of unplanned objects that were begun, the oldest first; False when all are not enough.
+
+        A player may be waiting for one, and comes again. But what nobody ever asks the rest of would
+        otherwise keep its room for ever.
+        """
+        planned = self.index.pinned
+        lacking = cost - disk.free_bytes
+        lacking -= sum(e.disk_bytes for e in self.index if e.disk is disk and e.key not in planned)
+        chosen: list[Incomplete] = []
+        for item in self.incomplete.values():
+            if lacking > 0 and item.disk is disk and item.item.key not in planned:
+                chosen.append(item)
+                lacking -= item.disk_bytes
+        if lacking > 0:
+            return False
+        for item in chosen:
+            self.abandon(item)
+        return True
 
     def _by_preference(self, key: str) -> list[Disk]:
         """Serving disks, the one that rendezvous hashing picks for ``key`` first.

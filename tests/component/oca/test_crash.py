@@ -196,8 +196,12 @@ def check_disks(appliance: Appliance, made: World) -> None:
 
 
 def check_answers(appliance: Appliance, made: World, chance: random.Random) -> None:
+    """What is asked for is answered: 503 at most until the catalog was read, which takes a moment."""
+    until = time.monotonic() + 15
     for key in chance.sample(list(made.objects), 3):
-        answer = ask(appliance, target=f"/{key}")
+        while (answer := ask(appliance, target=f"/{key}")).status == 503:
+            assert time.monotonic() < until, (key, (appliance.root / "log").read_text()[-2000:])
+            time.sleep(0.05)
         assert (answer.status, answer.body == made.objects[key]) == (200, True), (key, answer.status)
 
 

@@ -259,6 +259,21 @@ def test_more_begun_than_may_be_open_gives_up_the_oldest(
     assert sum(used(store)) == sum(map(disk_bytes, items[5:]))
 
 
+def test_unplanned_objects_that_were_only_begun_make_room_the_oldest_first(tmp_path: Path) -> None:
+    store = opened(folders(tmp_path), capacity_bytes=5 * MIB)
+    items = [msgspec.structs.replace(ITEM, key=f"tt{number}/video.mp4") for number in range(4)]
+    for item in items:
+        store.begin(item)
+    assert len(store.incomplete) == 4
+    store.adopt("p1", {items[0].key: ITEM.size})
+    last = store.begin(msgspec.structs.replace(ITEM, key="tt9/video.mp4"))
+    gone = [item.key for item in items if item.key not in store.incomplete]
+    assert len(gone) == 1
+    assert gone != [items[0].key]
+    assert used(store) == [2 * disk_bytes(ITEM)] * 2
+    assert last.disk.free_bytes >= 0
+
+
 def test_where_nothing_can_go_the_refusal_names_the_disks(tmp_path: Path) -> None:
     store = opened(folders(tmp_path), capacity_bytes=MIB)
     with pytest.raises(NoRoom, match=r"tt1/video.mp4 needs 2097\d+ bytes on one disk.*disk1: 1048576 free"):

@@ -19,6 +19,9 @@ from oca.edge.wire import Wire
 _SENDS_A_TURN: Final = 8
 """A fast client of a large file gives way to the others after this many."""
 _AHEAD_SLICES: Final = 8
+_GENTLE_BYTES: Final = 128 << 10
+"""Of an answer that had to wait for the disk, in one turn. It has waited milliseconds already; a hot answer behind
+sixteen such would wait for all of what their sockets take, a third of a millisecond each."""
 
 _DISK_FAULTS: Final = frozenset(
     {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}
@@ -50,7 +53,7 @@ class Delivery:
     """A connection has one, and uses it again for each answer."""
 
     __slots__ = (
-        "_parts", "_pending", "_warm_until", "_wire", "body_bytes", "file", "moved", "started", "status",
+        "_gentle", "_parts", "_pending", "_warm_until", "_wire", "body_bytes", "file", "moved", "started", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
@@ -58,6 +61,7 @@ class Delivery:
         self._pending: bytes | memoryview = b""
         self._parts: deque[Part] = deque()
         self._warm_until = 0
+        self._gentle = False
         self.file: OpenFile | None = None
         self.status = 0
         self.body_bytes = 0
@@ -73,6 +77,7 @@ class Delivery:
         self._parts.clear()
         self._parts.extend(parts)
         self._warm_until = 0
+        self._gentle = False
         self.file = file
         self.status = status
         self.body_bytes = body_bytes
@@ -114,6 +119,8 @@ class Delivery:
                         self._parts.popleft()
                     elif not self._send_span(part, now):
                         return Progress.COLD
+                    elif self._gentle:
+                        break
         except BlockingIOError:
             return Progress.FULL
         if not self._parts and not self._pending:
@@ -136,7 +143,9 @@ class Delivery:
             if not warm:
                 return False
             self._warm_until = window
-        until = min(self._warm_until, end)
+        until = (
+            min(self._warm_until, end, start + _GENTLE_BYTES) if self._gentle else min(self._warm_until, end)
+        )
         try:
             sent = self._wire.sendfile(file.fd, start, until - start)
         except OSError as error:
@@ -161,6 +170,7 @@ class Delivery:
     def warmed(self, end: int) -> None:
         """The window up to ``end`` has been read."""
         self._warm_until = end
+        self._gentle = True
 
     def wanted(self) -> range:
         """The slices that have to come from upstream before anything more can be sent; none if empty."""

@@ -34,6 +34,7 @@ _INCOMING_BYTES: Final = 16 << 10
 _OUTGOING_BYTES: Final = 256 << 10
 _SHUTDOWN_S: Final = 1.0
 _OP_ENABLE_KTLS: Final = getattr(ssl, "OP_ENABLE_KTLS", 1 << 3)  # OpenSSL 3; named from Python 3.12 on
+_ON: Final = "on"
 _MINIMUM: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 # A span on its way from the page cache through OpenSSL. One for the whole worker: what the wire does
@@ -52,9 +53,11 @@ class Acceptor:
         self._context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE
         # A player has few connections and resumes each with the ticket of the one before.
         self._context.num_tickets = 1
-        if config.kernel:
+        kernel_tls = _kernel_tls(config.kernel)
+        if kernel_tls == _ON:
+            # Only then: aiofastnet looks for the kernel's module anew for each connection that may have it.
             self._context.options |= _OP_ENABLE_KTLS
-        event(log, "tls", minimum=config.minimum, kernel_tls=_kernel_tls(config.kernel))
+        event(log, "tls", minimum=config.minimum, kernel_tls=kernel_tls)
         self._opening: set[asyncio.Task[None]] = set()
         self.reload()
 
@@ -101,7 +104,7 @@ def _kernel_tls(wanted: bool) -> str:
         offered = "tls" in Path("/proc/sys/net/ipv4/tcp_available_ulp").read_text().split()
     except OSError:
         offered = False
-    return "on" if offered else "not offered by this kernel (modprobe tls)"
+    return _ON if offered else "not offered by this kernel (modprobe tls)"
 
 
 class TlsWire(asyncio.Protocol):

@@ -16,7 +16,6 @@ from contracts.framing import BadFrame, Unframer, pack
 from daemon.log import event
 from oca import ipc
 from oca.counters import Traffic
-from oca.store.disks import is_disk_fault
 from oca.store.pull import Puller
 from oca.store.store import Store
 
@@ -113,8 +112,8 @@ class EdgeLinks:
         error = OSError(message.errno, os.strerror(message.errno))
         event(log, "read failed", logging.ERROR, key=message.key, disk=message.disk, why=error.strerror)
         for disk in self._store.disks:
-            if str(disk.path) == message.disk and is_disk_fault(error):
-                self._store.blame(disk, error)
+            if str(disk.path) == message.disk:
+                self._store.unreadable(message.key, disk, error)
 
 
 class _Link(asyncio.Protocol):

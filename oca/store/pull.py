@@ -52,26 +52,36 @@ class Puller:
         self._places = asyncio.Semaphore(pull.concurrent)
         self.breakers = {upstream.name: Breaker() for upstream in upstreams}
         self._under_way: set[tuple[Incomplete, int]] = set()
-        self._locating: dict[str, asyncio.Task[ipc.Found | ipc.Failed]] = {}
+        self._locating: dict[str, asyncio.Task[ipc.Failed | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.bytes_from: dict[str, int] = {upstream.name: 0 for upstream in upstreams}
         self.faults: dict[tuple[str, Fault], int] = {}
 
     async def locate(self, key: str) -> ipc.Found | ipc.Failed:
         """Where the object is or is going to be; begins it when it is in the catalog and not here."""
-        entry = self._store.index.get(key)
-        if entry is not None:
-            return ipc.Found(key, str(entry.disk.path), None)
-        begun = self._store.incomplete.get(key)
-        if begun is not None and begun.verified:
-            return _found(begun)
+        here = self._here(key)
+        if here is not None:
+            return here
         task = self._locating.get(key)
         if task is None:
             task = self._locating[key] = asyncio.ensure_future(self._begin(key))
             task.add_done_callback(lambda _: self._locating.pop(key, None))
-        return await asyncio.shield(task)
+        failed = await asyncio.shield(task)
+        # As it is now: what was begun may have been purged, and begun anew, while we waited.
+        return failed or self._here(key, begun=True) or ipc.Failed(key, Outcome.LOST)
 
-    async def _begin(self, key: str) -> ipc.Found | ipc.Failed:
+    def _here(self, key: str, *, begun: bool = False) -> ipc.Found | None:
+        """The object if all of it is on a disk, or some; with ``begun`` also if nothing of it is there yet."""
+        entry = self._store.held(key)
+        if entry is not None:
+            return ipc.Found(key, str(entry.disk.path), None)
+        item = self._store.incomplete.get(key)
+        if item is not None and (item.verified or begun):
+            return ipc.Found(key, str(item.disk.path), bytes(item.bitmap))
+        return None
+
+    async def _begin(self, key: str) -> ipc.Failed | None:
+        """Sees to it that the object is here, begun at least; why it cannot be, or None."""
         try:
             item = await self._catalog.find(key)
             if item is None:
@@ -83,8 +93,7 @@ class Puller:
                     begun.mark(index)
             if begun.done:
                 await self._store.finish(begun, recheck=False)
-                return ipc.Found(key, str(begun.disk.path), None)
-            return _found(begun)
+            return None
         except NoCatalog:
             return ipc.Failed(key, Outcome.NO_CATALOG)
         except UpstreamError as error:
@@ -247,7 +256,3 @@ class _Race:
         attempt = self._puller.attempt(upstream, self._item, left[0], left[-1])
         self._running.add(asyncio.ensure_future(attempt))
         return True
-
-
-def _found(item: Incomplete) -> ipc.Found:
-    return ipc.Found(item.item.key, str(item.disk.path), bytes(item.bitmap))

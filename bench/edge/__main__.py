@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from bench.edge import cold, pacing, players, requests, workers
 from bench.edge.bystanders import Bystanders
 from bench.edge.client import WrongAnswer
 from bench.edge.content import WORKLOADS
-from bench.edge.load import Failed, Options
+from bench.edge.load import Failed, Options, end_cleanly
 
 TABLES: Final[dict[str, ModuleType]] = {
     "requests": requests,
@@ -45,14 +44,12 @@ def main() -> int:
         seconds=given.seconds or (0.5 if given.quick else 2.0),
         rounds=given.rounds or (1 if given.quick else 3),
         quick=given.quick,
-        only="" if given.only == "requests" else given.only,
+        only=given.only,
     )
     if (os.cpu_count() or 1) < 2:
         print("bench.edge: two cores are needed, one for the server and one for the load", file=sys.stderr)
         return 1
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # The servers end with us, however we end.
-        signal.signal(number, lambda ended, _: sys.exit(128 + ended))
+    end_cleanly()
     # Wide enough for every table, wherever it is printed.
     console = Console(width=132)
     for name, table in TABLES.items():

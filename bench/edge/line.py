@@ -20,6 +20,7 @@ import msgspec
 
 from bench.edge.content import TITLE, File, request
 from bench.edge.household import Result, Task
+from bench.edge.load import end_cleanly
 from bench.edge.servers import Server, appliance
 from tests.appliance import free_port
 
@@ -49,6 +50,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def main() -> int:
+    end_cleanly()
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
     file = File(f"{TITLE}/3000k.mp4", _SEGMENT_BYTES * _SEGMENTS, BITRATE_BPS)
     rows = []

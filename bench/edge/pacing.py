@@ -27,15 +27,21 @@ def measured(root: Path, options: Options) -> list[Table]:
     offered = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     controls = tuple(name for name in ("cubic", "bbr") if name in offered)
     plan = Plan(8.0, controls[:1]) if options.quick else Plan(15.0, controls)
-    done = subprocess.run(
+    process = subprocess.Popen(
         ["unshare", "--net", sys.executable, "-m", "bench.edge.line"],
-        input=msgspec.json.encode(plan),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+    try:
+        printed, _ = process.communicate(msgspec.json.encode(plan))
+    finally:
+        # Ended early, it ends its servers.
+        process.terminate()
+        process.wait()
     print(file=sys.stderr)
-    if done.returncode != 0:
+    if process.returncode != 0:
         raise Failed("bench.edge.line ended early")
-    return [_table(msgspec.json.decode(done.stdout, type=list[Row]), plan)]
+    return [_table(msgspec.json.decode(printed, type=list[Row]), plan)]
 
 
 def _table(rows: list[Row], plan: Plan) -> Table:

@@ -26,7 +26,7 @@ def measured(root: Path, options: Options) -> list[Table]:
         return []
     offered = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     controls = tuple(name for name in ("cubic", "bbr") if name in offered)
-    plan = Plan(8.0, controls[:1]) if options.quick else Plan(15.0, controls)
+    plan = Plan(6.0, controls[:1]) if options.quick else Plan(15.0, controls)
     process = subprocess.Popen(
         ["unshare", "--net", sys.executable, "-m", "bench.edge.line"],
         stdin=subprocess.PIPE,

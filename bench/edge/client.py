@@ -2,7 +2,7 @@
 
 `answer_bytes` first makes every request once and compares its answer byte by byte. Under load the
 bytes are counted and dropped in the kernel (``MSG_TRUNC``), so that the client does not become what
-is measured; an answer that is shorter than before ends the run, a longer one stalls it.
+is measured: a connection that ends stops the run, an answer that is shorter than before stalls it.
 """
 
 from __future__ import annotations

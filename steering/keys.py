@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from joserfc.jwk import ECKey, OctKey
 from contracts import clientnetwork
 from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, scope_of
 from daemon.config import ConfigError
+from steering.statefile import replace_file
 
 _hash = re.compile("[0-9a-f]{64}").fullmatch
 
@@ -51,22 +50,22 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
     paths.state_dir.mkdir(parents=True, exist_ok=True)
     if not paths.private.exists():
         key = ECKey.generate_key("P-256")
-        _write(paths.private, key.as_dict(private=True), mode=0o600)
+        replace_file(paths.private, key.as_dict(private=True), mode=0o600)
     key = _load(paths)
     published = _published(paths)
     if all(item.get("kid") != key.thumbprint() for item in published):
         # Others in it stay: tokens of the previous key are under way for hours after a change.
         mine = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": VIEWER_ALGORITHM, "use": "sig"}
-        _write(paths.public, {"keys": [*published, mine]}, mode=0o644)
+        replace_file(paths.public, {"keys": [*published, mine]}, mode=0o644)
     if not paths.network.exists():
         sealing = OctKey.generate_key(clientnetwork.KEY_BITS)
-        _write(paths.network, sealing.as_dict(private=True), mode=0o600)
+        replace_file(paths.network, sealing.as_dict(private=True), mode=0o600)
     if paths.api_keys.exists() and not new_api_key:
         return None
     hashes = sorted(load_api_keys(paths)) if paths.api_keys.exists() else []
     # A word in front: `--key -xyz` would be taken for an option, and one key in 64 begins so.
     api_key = f"nc_{secrets.token_urlsafe(32)}"
-    _write(paths.api_keys, [*hashes, hash_api_key(api_key)], mode=0o600)
+    replace_file(paths.api_keys, [*hashes, hash_api_key(api_key)], mode=0o600)
     return api_key
 
 
@@ -174,18 +173,3 @@ def _published(paths: Paths) -> list[dict[str, Any]]:
     except (ValueError, TypeError, KeyError):
         pass
     raise ConfigError(f'{paths.public}: not a JWK Set: {{"keys": [...]}} is expected')
-
-
-def _write(path: Path, value: object, *, mode: int) -> None:
-    """Replaces ``path`` whole or not at all. Nobody else can ever open a draft of it."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(json.dumps(value) + "\n")
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise

@@ -7,7 +7,6 @@ steering that forgot it at a restart would give back what it had taken.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import msgspec
 
 from contracts.heartbeat import MAX_REVOKED, Revocations
 from daemon.config import ConfigError
+from steering.statefile import replace_file
 
 
 class TooMany(Exception):
@@ -40,7 +40,8 @@ class RevocationList:
         if session not in kept and len(kept) >= MAX_REVOKED:
             raise TooMany(f"{MAX_REVOKED} sessions are revoked already")
         changed = _Stored(self._draw(), {**kept, session: max(until, kept.get(session, 0.0))})
-        _write(self._file, changed)
+        # The mode that the unit's UMask gives.
+        replace_file(self._file, msgspec.to_builtins(changed), mode=0o640)
         self._stored = changed
 
     def news(self, known: str) -> Revocations | None:
@@ -58,12 +59,3 @@ def _read(file: Path) -> _Stored | None:
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"{file}: {error}: mend it, or remove it to revoke nothing") from None
-
-
-def _write(file: Path, stored: _Stored) -> None:
-    draft = file.with_suffix(".new")
-    with draft.open("wb") as out:
-        out.write(msgspec.json.encode(stored))
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(draft, file)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from daemon.s3 import open_client
-from demo.layout import HOST
 from demo.origin import OriginServer
+from tests.appliance import free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -133,9 +133,7 @@ class Delivery:
         file = self.file
         assert file is not None
         if start >= self._warm_until:
-            # In one piece where it can be: most spans are whole and small.
-            small = file.bitmap is None and end - start <= WINDOW_BYTES
-            window = end if small else self._window_end(span)
+            window = self._window_end(span)
             try:
                 warm = file.is_warm(start, window, now)
             except OSError as error:

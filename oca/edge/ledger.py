@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from contracts.problem import Problem
 from contracts.token import Refusal
 from oca.counters import TIME_BOUNDS_S, Counters, Histograms
 from oca.edge.cmcd import Cmcd, lift, parse, separate
+from oca.edge.networks import packed_address
 from oca.ipc import Playback, Report, Touch
 from oca.sessions import keep_smallest, session_id
 
@@ -34,7 +34,6 @@ MAX_NETWORKS: Final = 1024
 _IPV4_BYTES: Final = 2
 _IPV6_BYTES: Final = 4
 """A /16 and a /32: enough to tell regions and peers apart, too little to tell viewers apart."""
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 _QUICK_S: Final = TIME_BOUNDS_S[0]
 _LOOK_S: Final = 0.1
 _WITHOUT_LOOKING: Final = {Problem.TOKEN_MISSING: "missing", Problem.RATE: "rate"}
@@ -328,12 +327,8 @@ def _touch(key: str, network: str, row: Row, counters: Counters) -> Touch:
 
 
 def _prefix(address: str) -> bytes:
-    if ":" not in address:
-        return socket.inet_pton(socket.AF_INET, address)[:_IPV4_BYTES]
-    packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
-    if packed.startswith(_MAPPED):
-        return packed[12 : 12 + _IPV4_BYTES]
-    return packed[:_IPV6_BYTES]
+    packed = packed_address(address)
+    return packed[: _IPV4_BYTES if len(packed) == 4 else _IPV6_BYTES]
 
 
 def _name(prefix: bytes) -> str:

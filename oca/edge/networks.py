@@ -13,6 +13,7 @@ from typing import Final
 from oca.config import Limits
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
+_IPV4_BYTES: Final = 4
 
 
 class Network:
@@ -66,10 +67,16 @@ class Networks:
 
 def network_of(address: str) -> bytes:
     """The /24 or /48 of an address as the kernel writes it; IPv4 in IPv6 counts as IPv4."""
+    packed = packed_address(address)
+    return packed[: 3 if len(packed) == _IPV4_BYTES else 6]
+
+
+def packed_address(address: str) -> bytes:
+    """An address as the kernel writes it, in 4 bytes or 16; IPv4 in IPv6 counts as IPv4."""
     if ":" not in address:
-        return socket.inet_pton(socket.AF_INET, address)[:3]
+        return socket.inet_pton(socket.AF_INET, address)
     packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
-    return packed[12:15] if packed.startswith(_MAPPED) else packed[:6]
+    return packed[12:] if packed.startswith(_MAPPED) else packed
 
 
 def _share(limit: int, workers: int) -> int:

@@ -48,7 +48,7 @@ class Puller:
         self._upstreams = upstreams
         self._now = now
         self._chance = chance
-        self._hedge_s = pull.hedge_s
+        self.hedge_s = pull.hedge_s
         self._places = asyncio.Semaphore(pull.concurrent)
         self.breakers = {upstream.name: Breaker() for upstream in upstreams}
         self._under_way: set[tuple[Incomplete, int]] = set()
@@ -177,10 +177,6 @@ class Puller:
     async def pause(self) -> None:
         """A moment by chance, so that the players of a failed upstream do not fall upon the next as one."""
         await asyncio.sleep(self._chance.uniform(0, _JITTER_S))
-
-    @property
-    def hedge_s(self) -> float:
-        return self._hedge_s
 
     async def _slices(
         self, upstream: Upstream, item: Incomplete, first: int, last: int

@@ -20,6 +20,7 @@ import psutil
 from daemon.cli import CommandError
 from demo.layout import Layout
 from demo.preflight import check_ports
+from tests.processes import below
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_S = 420
@@ -175,7 +176,7 @@ class Demo:
         return str(self.folder / f"oca-{name}.yaml")
 
     def descendants(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return below(self.process.pid)
 
     def interrupt(self) -> int:
         """Ctrl-C, and the exit code."""

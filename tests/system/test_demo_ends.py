@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import below, named
+
 from .running_demo import CHECKOUT, Demo, free_offset, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -75,8 +77,7 @@ def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:
 
         def encoders() -> list[psutil.Process]:
             assert demo.process.poll() is None, demo.said()
-            running = demo.descendants() if "Publishing" in demo.said() else []
-            return [process for process in running if process.name().startswith("ffmpeg")]
+            return below(demo.process.pid, named("ffmpeg")) if "Publishing" in demo.said() else []
 
         wait_until("the encoder runs", encoders, 300)
         before = demo.descendants()
@@ -98,10 +99,10 @@ def test_a_killed_make_takes_everything_with_it(tmp_path: Path) -> None:
 
         def gateway() -> list[psutil.Process]:
             assert make.poll() is None
-            return [item for item in psutil.Process(make.pid).children(True) if item.name() == "juicefs"]
+            return below(make.pid, named("juicefs"))
 
         wait_until("S3 runs", gateway, 300)
-        before = psutil.Process(make.pid).children(recursive=True)
+        before = below(make.pid)
         make.kill()
         make.wait()
         wait_until("nothing is left", lambda: not left_behind(folder, before), 20)

@@ -14,6 +14,7 @@ import psutil
 from tests.appliance import Appliance, running
 from tests.component.fill.conftest import APPLIANCE, Setup, command, fill
 from tests.component.fill.proxy import Proxy
+from tests.processes import below
 
 MIB = 1 << 20
 KEY = "tt1/video.mp4"
@@ -21,10 +22,11 @@ KEY = "tt1/video.mp4"
 
 def _storekeeper(appliance: Appliance) -> psutil.Process:
     """The child that listens on the ingest socket."""
-    for child in psutil.Process(appliance.process.pid).children(recursive=True):
-        if any(str(one.laddr).endswith("/ingest.sock") for one in child.net_connections("unix")):
-            return child
-    raise AssertionError("no storekeeper")
+    (found,) = below(
+        appliance.process.pid,
+        lambda child: any(str(one.laddr).endswith("/ingest.sock") for one in child.net_connections("unix")),
+    )
+    return found
 
 
 def _served(appliance: Appliance) -> bytes:

@@ -14,10 +14,11 @@ from daemon.cli import Exit
 from fill.s3documents import read_latest
 from tests.component.fill.conftest import Setup, command
 from tests.component.fill.test_publish_upload import _picture, clip
+from tests.processes import below, named
 
 
 def encoders(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children(recursive=True) if "ffmpeg" in child.name()]
+    return below(pid, named("ffmpeg"))
 
 
 def test_sigterm_while_encoding_leaves_nothing_behind(setup: Setup) -> None:

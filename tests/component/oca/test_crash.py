@@ -32,6 +32,7 @@ from tests.appliance import Appliance, restarted, running
 from tests.component.fill.conftest import APPLIANCE, Setup, command
 from tests.component.oca.metrics import status
 from tests.component.oca.test_serving import ask
+from tests.processes import below
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -136,7 +137,7 @@ def purge(appliance: Appliance, title: str) -> None:
 def kill_all(appliance: Appliance, agent: subprocess.Popen[bytes], chance: random.Random) -> None:
     """Kills a child, the agent and the supervisor, in an order and at moments that chance decides."""
     supervisor = psutil.Process(appliance.process.pid)
-    children = supervisor.children()
+    children = below(supervisor.pid)
     victims = [chance.choice(children).pid, agent.pid, supervisor.pid]
     chance.shuffle(victims)
     for pid in victims:

@@ -14,11 +14,11 @@ import socket
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from tests.appliance import Appliance, running
 from tests.component.oca.test_serving import ask
+from tests.processes import below, with_role
 
 KEY = "tt0013/720p/video.mp4"
 DATA = random.Random(13).randbytes((1 << 20) + 5000)
@@ -113,9 +113,7 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
 
 
 def fuzz(appliance: Appliance, seed: int, *, cases: int = 0, seconds: float = 0) -> None:
-    (worker,) = [
-        child for child in psutil.Process(appliance.process.pid).children() if "edge" in child.cmdline()
-    ]
+    (worker,) = below(appliance.process.pid, with_role("edge"))
     before = worker.num_fds()
     chance = random.Random(seed)
     until = time.monotonic() + seconds

@@ -23,6 +23,7 @@ from oca.store.edgelink import EdgeLinks
 from tests.appliance import Appliance, running
 from tests.component.oca.metrics import Samples, samples, status, wait_for
 from tests.component.oca.test_serving import Answer, ask
+from tests.processes import below, with_role
 
 KEY = "tt0021/720p/video.mp4"
 SIZE = 2 << 20
@@ -137,11 +138,7 @@ def test_bytes_of_an_answer_under_way_are_in_the_rate(appliance: Appliance) -> N
 
 
 def children(appliance: Appliance, role: str) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(appliance.process.pid).children(recursive=True)
-        if role in child.cmdline()
-    ]
+    return below(appliance.process.pid, with_role(role))
 
 
 def test_counters_do_not_go_down_with_a_worker(appliance: Appliance) -> None:

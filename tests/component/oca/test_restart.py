@@ -23,6 +23,7 @@ import yaml
 from tests import certificates
 from tests.appliance import Appliance, free_port, running
 from tests.component.oca.test_serving import Answer, ask
+from tests.processes import below, with_role
 
 KEY = "tt0012/720p/video.mp4"
 SIZE = 6 << 20
@@ -38,7 +39,7 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
 
 
 def workers(appliance: Appliance) -> list[psutil.Process]:
-    return [child for child in psutil.Process(appliance.process.pid).children() if "edge" in child.cmdline()]
+    return below(appliance.process.pid, with_role("edge"))
 
 
 def admin(appliance: Appliance, path: str, method: str = "GET") -> object:

@@ -12,6 +12,7 @@ import pytest
 
 from contracts import ingest
 from tests.appliance import ETAG, MODIFIED, Appliance, published, restarted, running
+from tests.processes import below, with_role
 
 KEY = "tt0001/720p/video.mp4"
 SIZE = 3 * (1 << 20) + 12345
@@ -243,11 +244,7 @@ def test_an_object_larger_than_the_disks_is_refused(appliance: Appliance) -> Non
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_port_stays(appliance: Appliance, data: bytes) -> None:
-    import psutil
-
-    (worker,) = [
-        child for child in psutil.Process(appliance.process.pid).children() if "edge" in child.cmdline()
-    ]
+    (worker,) = below(appliance.process.pid, with_role("edge"))
     worker.kill()
     assert ask(appliance).body == data
 

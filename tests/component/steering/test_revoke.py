@@ -6,13 +6,13 @@ import json
 import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 from contracts.problem import Problem
 from tests.appliance import running
 from tests.component.oca.test_serving import ask
 from tests.component.steering.service import IDENTITIES, Service, is_problem, wait_until
+from tests.processes import below
 
 KEY = "tt1/master.m3u8"
 
@@ -43,7 +43,7 @@ def test_a_revoked_session_ends_at_the_appliance_and_stays_ended_over_restarts(
         refused = ask(appliance, target=f"/URISigningPackage={bad['token']}/{KEY}")
         assert b"it was revoked" in refused.body
         assert status(good) == 200
-        for child in psutil.Process(appliance.process.pid).children():
+        for child in below(appliance.process.pid):
             child.kill()
         wait_until("the appliance has heard it again", lambda: _refused(status, bad))
         assert status(good) == 200

@@ -68,6 +68,30 @@ class Representation:
         return cls(item.size, item.etag, item.modified_at, fields, item.media_type.encode())
 
 
+class Heads:
+    """Heads of whole answers and of one span, for one second's Date and one set of CORS fields.
+
+    Put together when either changes, instead of for each answer.
+    """
+
+    __slots__ = ("fields", "partial", "tail", "whole")
+
+    def __init__(self, what: Representation, cache_status: bytes, fields: bytes, tail: bytes) -> None:
+        self.fields = fields
+        self.tail = tail
+        rest = b"".join((cache_status, fields, tail))
+        self.whole = whole(what) + rest
+        self.partial = _partial(what, rest)
+
+
+def _partial(what: Representation, rest: bytes) -> bytes:
+    """The head of an answer with one span, to be filled in with its length, its first byte and its last."""
+    return (
+        b"HTTP/1.1 206 Partial Content\r\nContent-Type: %b\r\nContent-Length: %%d\r\n"
+        b"Content-Range: bytes %%d-%%d/%d\r\n%b"
+    ) % (what.content_type.replace(b"%", b"%%"), what.size, (what.fields + rest).replace(b"%", b"%%"))
+
+
 def answer_for(method: bytes, headers: Mapping[bytes, str], what: Representation) -> Answer:
     """The answer to GET or HEAD of an object."""
     verdict = evaluate(headers, what.etag, what.modified_at)
@@ -102,10 +126,7 @@ def whole(what: Representation) -> bytes:
 
 def partial(what: Representation, start: int, end: int) -> bytes:
     """The head of the answer with one span of it."""
-    return (
-        b"HTTP/1.1 206 Partial Content\r\nContent-Type: %b\r\nContent-Length: %d\r\n"
-        b"Content-Range: bytes %d-%d/%d\r\n%b"
-    ) % (what.content_type, end - start, start, end - 1, what.size, what.fields)
+    return _partial(what, b"") % (end - start, start, end - 1)
 
 
 def _multipart(spans: list[Span], what: Representation) -> Answer:

@@ -93,7 +93,6 @@ class Connection:
         began = self._midway
         alone = not began and self.state is _IDLE
         if alone and self._again(data):
-            self._drive()
             return
         try:
             requests = self._reader.feed(data)
@@ -155,21 +154,28 @@ class Connection:
             self._end()
         else:
             self._wire.read()
-            self.deadline = self.worker.now + self.worker.limits.idle_timeout_s
+            self.deadline = self.worker.idle_until
 
     def _again(self, data: bytes) -> bool:
-        """Begins the answer to a request that is known by heart; False for any other."""
-        account = self._account
-        found = self.worker.recall(account.lift(data) if account.tells else data, self._range_at)
-        if found is None or self.worker.draining or self._over():
+        """Answers a request that is known by heart; False for any other."""
+        account, worker, delivery = self._account, self.worker, self._delivery
+        found = worker.recall(account.lift(data) if account.tells else data, self._range_at)
+        if found is None or self._over():
             return False
-        self._request, self._missed, self._range_at = found.request, False, found.range_at
-        account.began, account.session = monotonic(), found.session or account.peer
+        repeat, file, status, head, span, self._range_at = found
+        self._request, self._missed = repeat.request, False
+        account.began, account.session = monotonic(), repeat.session or account.peer
         if account.tells:
-            account.granted(found.session)
-        start, end = found.span
-        self._delivery.begin(found.status, found.head, (found.span,), end - start, found.file)
-        self._sending(found.file)
+            account.granted(repeat.session)
+        if self._pacer is not None:
+            self._pacer.answer(file.item.bitrate_bps, span[1] - span[0])
+        if delivery.at_once(status, head, span, file, worker.now):
+            account.sent(delivery, False, repeat.request)
+            delivery.file = None
+            self.deadline = worker.idle_until
+            return True
+        self._sending()
+        self._drive()
         return True
 
     def _trusted(self) -> bool:
@@ -253,17 +259,17 @@ class Connection:
         tail = worker.last_tail if self._last and not self._queue else worker.tail
         head = b"".join((answer.head, worker.cors(request.headers), tail))
         self._delivery.begin(answer.status, head, answer.parts, answer.body_bytes, file)
-        self._sending(file)
+        if self._pacer is not None and file is not None:
+            self._pacer.answer(file.item.bitrate_bps, answer.body_bytes)
+        self._sending()
 
     # What goes out
 
-    def _sending(self, file: OpenFile | None) -> None:
+    def _sending(self) -> None:
         worker = self.worker
         self.state = _SENDING
         self._since = worker.now
         self.deadline = worker.now + worker.limits.send_timeout_s
-        if self._pacer is not None and file is not None and file.item.bitrate_bps:
-            self._pacer.answer(file.item.bitrate_bps, self._delivery.body_bytes)
 
     def _send(self) -> bool:
         """Sends on; True when the answer is out, False when something has to be waited for."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from contracts.catalog import CatalogObject
 from contracts.objectkey import SLICE_BYTES
-from oca.edge.answer import Representation
+from oca.edge.answer import Heads, Representation
 from oca.edge.cold import is_warm
 from oca.edge.ranges import Span
 from oca.objectfile import BadObjectFile, complete_path, disk_rank, incomplete_path, read_description
@@ -29,7 +29,7 @@ _WARM_SPANS: Final = 1024
 class OpenFile:
     """One object, open for reading. Closed with its last reference: a response in flight keeps it."""
 
-    __slots__ = ("_warm", "bitmap", "disk", "fd", "item", "representation")
+    __slots__ = ("_warm", "bitmap", "disk", "fd", "heads", "item", "representation")
 
     def __init__(self, fd: int, item: CatalogObject, disk: str, bitmap: bytearray | None) -> None:
         self.fd = fd
@@ -39,6 +39,8 @@ class OpenFile:
         """Verified slices while the object is incomplete; None when all of it is there."""
         modified = email.utils.formatdate(item.modified_at, usegmt=True)
         self.representation = Representation.of(item, modified)
+        self.heads = Heads(self.representation, b"", b"", b"")
+        """As they were last sent."""
         self._warm: dict[Span, float] = {}
 
     def __del__(self) -> None:

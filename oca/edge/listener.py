@@ -117,7 +117,7 @@ class Listener:
             sock.setblocking(False)
             worker.ledger.counters.accepted += 1
             if acceptor is None:
-                wire: Wire = PlainWire(worker.loop, sock)
+                wire: Wire = PlainWire(worker.poller, sock)
             else:
                 wire = acceptor.accept(worker.loop, sock)
             worker.connections.add(Connection(worker, wire, peer[0], network))

@@ -20,7 +20,9 @@ class Pacer:
         self._bitrate_bps = 0
 
     def answer(self, bitrate_bps: int, count: int) -> None:
-        """An answer of ``count`` bytes is about to be sent from an encode of this bitrate."""
+        """An answer of ``count`` bytes is about to be sent from an encode of this bitrate; 0 is none."""
+        if not bitrate_bps:
+            return
         if self._burst_bytes < 0:
             self._burst_bytes = int(self._pacing.burst_s * bitrate_bps / 8)
         if self._burst_bytes > 0:

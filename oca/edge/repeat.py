@@ -12,7 +12,7 @@ request, which llhttp and `oca.edge.request` accepted, with nothing before or af
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from oca.edge.authorise import Route
 from oca.edge.files import OpenFile
@@ -48,17 +48,9 @@ class Repeat:
     """Of `oca.sessions`; 0 where the request names none."""
 
 
-class Recalled(NamedTuple):
-    """The answer to a request that is known by heart, ready to be sent."""
-
-    request: Request
-    status: int
-    head: bytes
-    span: Span
-    file: OpenFile
-    range_at: int
-    """Where the range stood: a hint for the next one."""
-    session: int
+Recalled: TypeAlias = tuple[Repeat, OpenFile, int, bytes, Span, int]
+"""A request that is known by heart and its answer: from which file, status, head, span; and where the range stood,
+a hint for the next one. A plain tuple: a named one costs a quarter of a microsecond more."""
 
 
 def cut(data: bytes, at: int) -> tuple[bytes, int, int, int]:

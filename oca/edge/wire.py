@@ -1,4 +1,4 @@
-"""The bytes of one client, in and out. Here over a plain TCP socket on the event loop, driven by hand.
+"""The bytes of one client, in and out. Here over a plain TCP socket driven by hand.
 
 `os.sendfile` from our own socket is what makes a worker level with nginx: an asyncio transport would
 read each file into Python and write it out again.
@@ -6,7 +6,6 @@ read each file into Python and write it out again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -14,6 +13,8 @@ import socket
 import struct
 from collections.abc import Callable
 from typing import Final, Protocol
+
+from oca.edge.poller import Poller
 
 _RECEIVE_BYTES: Final = 16 << 10
 """A head of 40 KiB comes in three reads; a larger buffer is paid for by every small one."""
@@ -95,8 +96,8 @@ def reset(sock: socket.socket) -> None:
 
 
 class PlainWire:
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-        self._loop = loop
+    def __init__(self, poller: Poller, sock: socket.socket) -> None:
+        self._poller = poller
         self._sock = sock
         self._fd = sock.fileno()
         self._recv = sock.recv
@@ -113,12 +114,12 @@ class PlainWire:
     def read(self) -> None:
         if not self._reading:
             self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
+            self._poller.watch_reading(self._fd, self._readable)
 
     def pause(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._fd)
+            self._poller.ignore_reading(self._fd)
 
     def unread(self) -> bool:
         try:
@@ -129,12 +130,12 @@ class PlainWire:
     def watch_room(self) -> None:
         if not self._writing:
             self._writing = True
-            self._loop.add_writer(self._fd, self._receiver.writable)
+            self._poller.watch_room(self._fd, self._receiver.writable)
 
     def ignore_room(self) -> None:
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._fd)
+            self._poller.ignore_room(self._fd)
 
     def pace(self, bytes_per_s: int) -> None:
         pace(self._sock, bytes_per_s)

@@ -18,11 +18,13 @@ from daemon.config import ConfigError
 from oca import ipc
 from oca.config import Config
 from oca.edge.accesslog import AccessLog
-from oca.edge.answer import partial, whole
+from oca.edge.answer import Heads
 from oca.edge.authorise import Authoriser
+from oca.edge.cors import Cors
 from oca.edge.files import Files, OpenFile
 from oca.edge.ledger import Ledger
 from oca.edge.networks import Network, Networks
+from oca.edge.poller import Poller
 from oca.edge.repeat import Recalled, Repeats, cut
 from oca.edge.storelink import StoreLink
 
@@ -58,6 +60,7 @@ class Worker:
         self.networks = Networks(config.limits, config.worker_count)
         self.log = AccessLog(config.access_log, config.appliance) if config.access_log else None
         self.ledger = Ledger(self.log)
+        self.poller = Poller(self.loop)
         self.repeats = Repeats()
         self.files = Files([disk.path for disk in config.disks], self._fault)
         self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain, self._revoke)
@@ -70,7 +73,7 @@ class Worker:
         )
         self._number = number
         self._threads = ThreadPoolExecutor(_WARMING_THREADS, thread_name_prefix="warm")
-        self._origins = frozenset(config.cors_origins)
+        self._cors = Cors(config.cors_origins)
         self.tick()
 
     def tick(self) -> None:
@@ -78,6 +81,7 @@ class Worker:
         self.now = self.loop.time()
         self.clock = time.time()
         date = email.utils.formatdate(self.clock, usegmt=True).encode()
+        self.idle_until = self.now + self.limits.idle_timeout_s
         self.tail = b"Date: %b\r\nConnection: keep-alive\r\n\r\n" % date
         self.last_tail = b"Date: %b\r\nConnection: close\r\n\r\n" % date
         self.networks.second()
@@ -102,40 +106,28 @@ class Worker:
         """The answer to a request that differs from one before in its range alone, from a whole object."""
         shape, start, end, range_at = cut(data, range_at)
         repeat = self.repeats.get(shape, end)
-        if repeat is None or self.clock >= repeat.expires_at:
+        if repeat is None or self.clock >= repeat.expires_at or self.draining:
             return None
         file = self.files.open_complete(repeat.key)
         if file is None:
             return None
-        what = file.representation
+        heads = file.heads
+        if heads.tail is not self.tail or heads.fields is not repeat.fields:
+            heads = file.heads = Heads(file.representation, self.hit, repeat.fields, self.tail)
+        size = file.representation.size
+        if not start < size:
+            return None
         if end < 0:
-            end, status, head = what.size, 200, whole(what)
-        else:
-            end = min(end, what.size)
-            if start >= end:
-                return None
-            status, head = 206, partial(what, start, end)
-        head = b"".join((head, self.hit, repeat.fields, self.tail))
-        return Recalled(repeat.request, status, head, (start, end), file, range_at, repeat.session)
+            return repeat, file, 200, heads.whole, (0, size), range_at
+        if end > size:
+            end = size
+        if end <= start:
+            return None
+        return repeat, file, 206, heads.partial % (end - start, start, end - 1), (start, end), range_at
 
     def cors(self, headers: Mapping[bytes, str]) -> bytes:
-        """The CORS fields for whoever asks (Fetch standard); nothing for origins that are not configured."""
-        if not self._origins:
-            return b""
-        exposed = (
-            b"Access-Control-Expose-Headers: Cache-Status, Content-Range, Content-Length, Date, ETag\r\n"
-        )
-        if "*" in self._origins:
-            return b"Access-Control-Allow-Origin: *\r\nTiming-Allow-Origin: *\r\n" + exposed
-        origin = headers.get(b"origin")
-        if origin not in self._origins:
-            return b"Vary: Origin\r\n"
-        assert origin is not None
-        text = origin.encode("latin-1")
-        return (
-            b"Vary: Origin\r\nAccess-Control-Allow-Origin: %b\r\nTiming-Allow-Origin: %b\r\n" % (text, text)
-            + exposed
-        )
+        """The CORS fields for whoever asks; the same object for the same origin."""
+        return self._cors.fields(headers.get(b"origin"))
 
     def warm(
         self,

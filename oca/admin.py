@@ -25,7 +25,7 @@ from prometheus_client.metrics_core import Metric
 from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions
-from oca.status import DeliveryStatus, ObjectStatus, Status
+from oca.status import DeliveryStatus, ObjectStatus, Purged, Status
 
 _MAX_BODY_BYTES: Final = 4096
 
@@ -59,7 +59,7 @@ class Admin:
         object_status: Callable[[str], ObjectStatus | None],
         not_ready: Callable[[], str | None],
         drain: Callable[[bool], None],
-        purge: Callable[[Callable[[str], bool]], int],
+        purge: Callable[[Callable[[str], bool]], Awaitable[Purged]],
     ) -> None:
         self._status = status
         self._traffic = traffic
@@ -125,7 +125,7 @@ class Admin:
             matches = msgspec.json.decode(await request.read(), type=Purge).matcher()
         except (msgspec.DecodeError, ValueError) as error:
             return problem(Problem.BAD_FIELD, str(error))
-        return _json({"purged": self._purge(matches)})
+        return _json(await self._purge(matches))
 
     def collect(self) -> list[Metric]:
         """Everything `/metrics` shows, made when it is asked for. Source: Prometheus naming practices."""

@@ -154,6 +154,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls | None = None
     """Players over TLS; without it there is the plain port alone."""
     admin: str = "127.0.0.1:9080"
+    disk_timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 15.0
+    """A disk that does not finish an operation in this time is taken out of service."""
+    disk_retry_s: Annotated[float, Meta(ge=0.1, le=86400)] = 5.0
+    """After a disk failed, until it is looked at again; then twice as long each time, up to 5 minutes."""
     workers: Annotated[int, Meta(ge=0, le=256)] = 0
     """Edge workers; 0 is one per core."""
     state_dir: Annotated[str, Meta(pattern="^/")] = "/var/lib/nearcast"

@@ -11,6 +11,9 @@ keyed by object, not by request, so that any number of players waiting in one wo
       | <-------------------  Ready(key, slice)  one by one as they are verified, or Failed
       | <---------------------- Complete(key)    the file lies under objects/ now
       | <------------------------ Forget(keys)   evicted or replaced: close it
+      | <------------------- Disks(in service)   look there and nowhere else, keep nothing of others open
+      | <--------------------------- Sync(n)
+      | Synced(n)           ------------------>  what was told before Sync has taken effect here
       | <--------------- Revoke(sessions)        tokens that are worth nothing any more
       | Report(...)         ------------------>  once a second: what was counted since the last
 """
@@ -102,6 +105,14 @@ class Fault(msgspec.Struct, frozen=True, tag="fault"):
     errno: int
 
 
+class Sync(msgspec.Struct, frozen=True, tag="sync"):
+    number: int
+
+
+class Synced(msgspec.Struct, frozen=True, tag="synced"):
+    number: int
+
+
 class Found(msgspec.Struct, frozen=True, tag="found"):
     key: str
     disk: str
@@ -129,6 +140,14 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
     keys: tuple[str, ...]
+    disk: str = ""
+    """Only what is open from this disk; from any when empty."""
+
+
+class Disks(msgspec.Struct, frozen=True, tag="disks"):
+    """The disks in service, from now on."""
+
+    in_service: tuple[str, ...]
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -141,8 +160,8 @@ class Revoke(msgspec.Struct, frozen=True, tag="revoke"):
     sessions: frozenset[str]
 
 
-ToStore: TypeAlias = Locate | Want | Report | Fault
-ToEdge: TypeAlias = Found | Ready | Complete | Failed | Forget | Drain | Revoke
+ToStore: TypeAlias = Locate | Want | Report | Fault | Synced
+ToEdge: TypeAlias = Found | Ready | Complete | Failed | Forget | Disks | Sync | Drain | Revoke
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_store = msgspec.msgpack.Decoder(ToStore).decode

@@ -80,6 +80,14 @@ class Status(msgspec.Struct, frozen=True):
     delivery: Annotated[DeliveryStatus | None, Meta(description="null: no delivery log is configured")] = None
 
 
+class Purged(msgspec.Struct, frozen=True):
+    """The answer to `/v1/purge`."""
+
+    purged: Annotated[int, Meta(description="objects; their files are gone")]
+    workers: Annotated[int, Meta(description="edge workers that no longer know them")]
+    silent: Annotated[int, Meta(description="edge workers that did not say so in time: they hang")]
+
+
 class ObjectStatus(msgspec.Struct, frozen=True):
     """`/v1/objects/{key}`"""
 

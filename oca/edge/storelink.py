@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from contracts.framing import Unframer, pack
 from daemon.log import event
@@ -47,6 +47,11 @@ class StoreLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unframer = Unframer()
         self._locating: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
+        self._looking: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
+        """Not asked of the storekeeper yet."""
+        self._held_back: dict[str, list[ipc.ToEdge]] = {}
+        """What was said of objects that are being opened."""
+        self._chores: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, set[Waiter]] = {}
         self._lost = asyncio.Event()
         self._reached = asyncio.Event()
@@ -110,13 +115,46 @@ class StoreLink(asyncio.Protocol):
 
     def locate(self, key: str, callback: Callable[[OpenFile | Outcome], None]) -> None:
         """Calls back with the object once it is found or begun, or with why it is not."""
-        if self._transport is None:
-            callback(Outcome.LOST)
+        callbacks = self._looking.get(key) or self._locating.get(key)
+        if callbacks is not None:
+            callbacks.append(callback)
             return
-        callbacks = self._locating.setdefault(key, [])
-        callbacks.append(callback)
-        if len(callbacks) == 1:
-            self.send(ipc.Locate(key))
+        self._looking[key] = [callback]
+        self._chore(self._look(key))
+
+    async def _look(self, key: str) -> None:
+        """On the disks first: what is complete needs no storekeeper."""
+        found = await self._hold_back(key, self._files.look(key, everywhere=not self.up))
+        callbacks = self._looking.pop(key, [])
+        if found is not None or self._transport is None:
+            for callback in callbacks:
+                callback(found or Outcome.LOST)
+            return
+        self._locating.setdefault(key, []).extend(callbacks)
+        self.send(ipc.Locate(key))
+
+    async def _open(self, message: ipc.Found) -> None:
+        found = await self._hold_back(
+            message.key, self._files.open_found(message.key, message.disk, message.verified)
+        )
+        for callback in self._locating.pop(message.key, []):
+            callback(found if found is not None else Outcome.LOST)
+
+    async def _hold_back(self, key: str, opening: Coroutine[Any, Any, OpenFile | None]) -> OpenFile | None:
+        """The file, if it is still good once it is open: what is said of it meanwhile is heeded after that."""
+        self._held_back.setdefault(key, [])
+        line = self._transport
+        found = await opening
+        if found is not None and (found.bitmap is None or self._transport is line):
+            self._files.keep(key, found)
+        for message in self._held_back.pop(key, []):
+            self._received(message)
+        return found if found is not None and self._files.get(key) is found else None
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     def want(self, key: str, first: int, last: int, waiter: Waiter) -> None:
         """Has slices fetched; the waiter hears of every change of the object until `leave`."""
@@ -142,11 +180,13 @@ class StoreLink(asyncio.Protocol):
             self._transport.write(pack(ipc.encode(message)))
 
     def _received(self, message: ipc.ToEdge) -> None:
-        if isinstance(message, ipc.Ready):
+        if isinstance(message, ipc.Ready | ipc.Complete) and message.key in self._held_back:
+            self._held_back[message.key].append(message)
+        elif isinstance(message, ipc.Ready):
             self._files.mark(message.key, message.slice)
             self._wake(message.key)
         elif isinstance(message, ipc.Found):
-            self._located(message.key, self._files.open_found(message.key, message.disk, message.verified))
+            self._chore(self._open(message))
         elif isinstance(message, ipc.Complete):
             self._files.complete(message.key)
             self._wake(message.key)
@@ -154,17 +194,23 @@ class StoreLink(asyncio.Protocol):
             self._failed(message)
         elif isinstance(message, ipc.Forget):
             for key in message.keys:
-                self._files.forget(key)
-                for waiter in tuple(self._waiting.get(key, ())):
-                    waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
+                self._forget(key, message.disk)
+        elif isinstance(message, ipc.Disks):
+            self._files.look_only_on(message.in_service)
+        elif isinstance(message, ipc.Sync):
+            self.send(ipc.Synced(message.number))
         elif isinstance(message, ipc.Revoke):
             self._on_revoke(message.sessions)
         else:
             self._on_drain(message.on)
 
-    def _located(self, key: str, found: OpenFile | None) -> None:
-        for callback in self._locating.pop(key, []):
-            callback(found if found is not None else Outcome.LOST)
+    def _forget(self, key: str, disk: str) -> None:
+        held_back = self._held_back.get(key)
+        if held_back is not None:
+            held_back.append(ipc.Forget((key,), disk))
+        elif self._files.forget(key, disk):
+            for waiter in tuple(self._waiting.get(key, ())):
+                waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
 
     def _failed(self, message: ipc.Failed) -> None:
         if message.last < message.first:

@@ -6,7 +6,6 @@ import asyncio
 import email.utils
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,7 +27,6 @@ from oca.edge.poller import Poller
 from oca.edge.repeat import Recalled, Repeats, cut
 from oca.edge.storelink import StoreLink
 
-_WARMING_THREADS: Final = 16
 GRACE_S: Final = 2.0
 """A request may be on its way to an idle connection: who sends one within this is answered, not cut."""
 
@@ -62,7 +60,7 @@ class Worker:
         self.ledger = Ledger(self.log)
         self.poller = Poller(self.loop)
         self.repeats = Repeats()
-        self.files = Files([disk.path for disk in config.disks], self._fault)
+        self.files = Files([disk.path for disk in config.disks], self._fault, config.disk_timeout_s)
         self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain, self._revoke)
         self.authoriser = Authoriser(
             config.appliance,
@@ -72,7 +70,6 @@ class Worker:
             network_key=_network_key(config.auth.network_key_file),
         )
         self._number = number
-        self._threads = ThreadPoolExecutor(_WARMING_THREADS, thread_name_prefix="warm")
         self._cors = Cors(config.cors_origins)
         self.tick()
 
@@ -137,17 +134,14 @@ class Worker:
         end: int,
         done: Callable[[int, OSError | None], None],
     ) -> None:
-        """Has a thread read a span, then calls ``done`` here. Holds the file open meanwhile."""
+        """Has a thread of the disk read a span, then calls ``done`` here. Holds the file open meanwhile."""
 
-        def work() -> None:
-            fault: OSError | None = None
-            try:
-                read(file.fd, start, end)
-            except OSError as error:
-                fault = error
-            self.loop.call_soon_threadsafe(done, end, fault)
+        def finished(reading: asyncio.Future[None]) -> None:
+            error = reading.exception()
+            done(end, error if isinstance(error, OSError) else None)
 
-        self._threads.submit(work)
+        reading = self.files.threads(file.disk).run(lambda: read(file.fd, start, end))
+        reading.add_done_callback(finished)
 
     def _drain(self, on: bool) -> None:
         """From now on each answer is the last of its connection, and who is new is sent elsewhere."""

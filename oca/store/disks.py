@@ -9,7 +9,6 @@ DISK/quarantine/{hash}        files that did not hold what they should; never se
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import os
 import secrets
@@ -21,7 +20,9 @@ import msgspec
 
 from contracts.catalog import CatalogObject
 from contracts.objectkey import object_hash
+from oca.diskthreads import DiskThreads
 from oca.objectfile import BadObjectFile, complete_path, description, incomplete_path, read_description
+from oca.store.diskstate import IN_SERVICE, State
 
 FORMAT: Final = 1
 IDENTITY_NAME: Final = "nearcast.json"
@@ -30,11 +31,13 @@ _LOST: Final = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, err
 """Errors of the device or its file system, not of one file."""
 _TAKEN_AWAY: Final = frozenset({errno.EACCES, errno.EPERM})
 """All files are ours, so one that we may not touch means that somebody changed the disk under us."""
-
-
-class State(enum.Enum):
-    SERVING = "serving"  # read and written
-    FAILED = "failed"  # taken out: nothing on it is counted, served or written until a restart
+HANGS_S: Final = 15.0
+"""A disk that takes longer for one operation hangs: a drive that tries a bad sector again takes 7 s."""
+_PROBE_BYTES: Final = 4096
+_THREADS: Final = 4
+"""That read and write contents: enough for two slices to be written while two are hashed."""
+_SLOWEST_BPS: Final = 5_000_000
+"""Bytes in a second that a disk brings down at least, while it is flushed under load."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -48,53 +51,94 @@ class DiskError(Exception):
 
 
 class Disk:
-    """One configured folder. ``capacity_bytes`` is what we may use, ``used_bytes`` what is promised."""
+    """One configured folder. ``capacity_bytes`` is what we may use, ``used_bytes`` what is promised.
 
-    def __init__(self, path: Path, capacity_bytes: int | None) -> None:
+    Its methods call the disk, and wait for it: the event loop has them called by ``files``, one after the
+    other, or by ``contents`` where they read and write what is in files.
+    """
+
+    def __init__(self, path: Path, capacity_bytes: int | None, *, patience_s: float = HANGS_S) -> None:
         self.path = path
         self.state = State.FAILED
         self.why = "not opened yet"
+        self.files = DiskThreads(str(path), 1, patience_s)
+        self.contents = DiskThreads(str(path), _THREADS, patience_s)
         self.used_bytes = 0
         self.capacity_bytes = capacity_bytes or 0
         self.overfull = False
         """Whether the file system has less room than was configured: others write there too."""
+        self.faults = 0
+        """How often it was taken out of service."""
         self._configured_bytes = capacity_bytes
 
     @property
+    def counted(self) -> bool:
+        """Whether the books say what is on it: in service, or on the way there."""
+        return self.in_service or self.state is State.JOINING
+
+    @property
+    def in_service(self) -> bool:
+        """Whether workers look there."""
+        return self.state in IN_SERVICE
+
+    @property
     def free_bytes(self) -> int:
+        """What new objects may take."""
         return self.capacity_bytes - self.used_bytes if self.state is State.SERVING else 0
 
-    def open(self, appliance: str) -> None:
-        """Takes the disk into service; raises `DiskError` and leaves it out when it must not be."""
+    def open(self, appliance: str, *, make_folders: bool = True) -> None:
+        """Looks whether it is our disk and can be used; raises `DiskError` when it must not be.
+
+        Without ``make_folders`` they must be there: one that was in service and has lost them is not well.
+        """
         try:
             raw = (self.path / IDENTITY_NAME).read_bytes()
             identity = msgspec.json.decode(raw, type=Identity)
         except FileNotFoundError:
             # An unmounted disk is an empty folder of the root file system: never write there.
-            raise self.fail(f"{self.path} is not marked as ours: mount it, or run `oca init`") from None
+            raise DiskError(f"{self.path} is not marked as ours: mount it, or run `oca init`") from None
         except (OSError, msgspec.MsgspecError) as error:
-            raise self.fail(f"{self.path / IDENTITY_NAME}: {error}") from None
+            raise DiskError(f"{self.path / IDENTITY_NAME}: {error}") from None
         if identity.format != FORMAT:
-            raise self.fail(f"{self.path} has format {identity.format}, and this program knows {FORMAT}")
+            raise DiskError(f"{self.path} has format {identity.format}, and this program knows {FORMAT}")
         if identity.appliance != appliance:
-            raise self.fail(f"{self.path} belongs to appliance {identity.appliance!r}, not to {appliance!r}")
+            raise DiskError(f"{self.path} belongs to appliance {identity.appliance!r}, not to {appliance!r}")
         try:
             for name in ("objects", "incomplete", "quarantine"):
-                (self.path / name).mkdir(exist_ok=True)
+                if make_folders:
+                    (self.path / name).mkdir(exist_ok=True)
+                elif not (self.path / name).is_dir():
+                    raise DiskError(f"{self.path}: its folders are gone; `oca disks retry` makes them again")
                 if not os.access(self.path / name, os.R_OK | os.W_OK | os.X_OK) and not _read_only(self.path):
-                    raise self.fail(f"{self.path / name} is not ours to read and write: see who owns it")
+                    raise DiskError(f"{self.path / name} is not ours to read and write: see who owns it")
             room = os.statvfs(self.path)
         except OSError as error:
-            raise self.fail(f"{self.path}: {error.strerror}") from None
+            raise DiskError(f"{self.path}: {error.strerror}") from None
         if room.f_flag & os.ST_RDONLY:
-            raise self.fail(f"{self.path} is mounted read-only: look for its errors in the kernel's log")
+            raise DiskError(f"{self.path} is mounted read-only: look for its errors in the kernel's log")
         self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
-        self.state, self.why, self.used_bytes, self.overfull = State.SERVING, "", 0, False
+        self.why, self.used_bytes, self.overfull = "", 0, False
 
-    def fail(self, why: str) -> DiskError:
-        """Takes the disk out of service; returns the error for whoever wants to raise it."""
+    def probe(self) -> None:
+        """Writes a small file, syncs it, reads it back and removes it. Raises OSError."""
+        path, said = self.path / "incomplete" / ".probe", secrets.token_bytes(_PROBE_BYTES)
+        path.unlink(missing_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            os.pwrite(fd, said, 0)
+            os.fsync(fd)
+            # From the device and not from memory, where the file system heeds that.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            if os.pread(fd, len(said), 0) != said:
+                raise OSError(errno.EIO, "reads other bytes than were written")
+        finally:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+
+    def fail(self, why: str) -> None:
+        """Takes the disk out of service."""
         self.state, self.why, self.used_bytes = State.FAILED, why, 0
-        return DiskError(why)
+        self.faults += 1
 
     def scan(self) -> Iterator[tuple[CatalogObject, bool]]:
         """Every object on the disk, and whether it is complete. Raises OSError.
@@ -132,14 +176,14 @@ class Disk:
             return True
         return True
 
-    def measure(self, unwritten_bytes: int) -> None:
+    def measure(self, used_bytes: int, unwritten_bytes: int) -> None:
         """Lowers the capacity to what the file system really has, after it said that it is full.
 
-        ``unwritten_bytes`` is what we promised to objects and is not written yet. Raises OSError.
+        Of the ``used_bytes`` that we promised to objects, ``unwritten_bytes`` are not written yet. Raises OSError.
         """
         room = os.statvfs(self.path)
         configured = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
-        really = self.used_bytes + room.f_bavail * room.f_frsize - unwritten_bytes
+        really = used_bytes + room.f_bavail * room.f_frsize - unwritten_bytes
         self.capacity_bytes = max(0, min(configured, really))
         self.overfull = self.capacity_bytes < configured
 
@@ -151,7 +195,9 @@ class Disk:
         """
         path = incomplete_path(self.path, item.key)
         with self._folders():
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            # A new file in any case: somebody may still write into one that had the name.
+            path.unlink(missing_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             tail = description(item)
             if allocate:
@@ -253,9 +299,14 @@ def mark(path: Path, appliance: str) -> bool:
     return True
 
 
+def flushing_s(size: int) -> float:
+    """How long a disk may take to bring ``size`` bytes down, beyond what any operation may take."""
+    return size / _SLOWEST_BPS
+
+
 def is_disk_fault(error: OSError) -> bool:
     """Whether an error speaks against the whole disk, and not against one file or its size."""
-    return error.errno in _LOST or error.errno in _TAKEN_AWAY
+    return error.errno in _LOST or error.errno in _TAKEN_AWAY or error.errno == errno.ETIMEDOUT
 
 
 def is_full(error: OSError) -> bool:

@@ -36,6 +36,9 @@ class EdgeLinks:
         self._revoked = ipc.Revoke(frozenset())
         self._nobody = asyncio.Event()
         self._nobody.set()
+        self._syncs = 0
+        self._moved = asyncio.Event()
+        """Set when a worker has answered a `Sync`, or gone."""
         self.touched: list[Callable[[tuple[ipc.Touch, ...]], None]] = []
         """Called with what each report says of objects."""
         store.listeners.append(self.tell)
@@ -63,6 +66,23 @@ class EdgeLinks:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._nobody.wait(), timeout_s)
 
+    async def synced(self, timeout_s: float) -> tuple[int, int]:
+        """Returns once all that was told until now has taken effect in every worker, or the time is up.
+
+        How many workers say so, and how many do not: those hang, or ended without our hearing of it yet.
+        """
+        self._syncs += 1
+        number, asked = self._syncs, set(self._links)
+        self.tell(ipc.Sync(number))
+        self._moved.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(link.synced < number for link in asked & self._links):
+                    await self._moved.wait()
+                    self._moved.clear()
+        silent = sum(link.synced < number for link in asked & self._links)
+        return len(asked & self._links) - silent, silent
+
     def drain(self, on: bool) -> None:
         self.draining = on
         self.tell(ipc.Drain(on))
@@ -79,12 +99,14 @@ class EdgeLinks:
     def opened(self, link: _Link) -> None:
         self._links.add(link)
         self._nobody.clear()
+        link.send(self._store.in_service())
         link.send(self._revoked)
         if self.draining:
             link.send(ipc.Drain(True))
 
     def closed(self, link: _Link) -> None:
         self._links.discard(link)
+        self._moved.set()
         if not self._links:
             self._nobody.set()
 
@@ -102,6 +124,9 @@ class EdgeLinks:
                 self._store.index.touch(touch.key, touch.hits + touch.misses)
             for listener in self.touched:
                 listener(message.touched)
+        elif isinstance(message, ipc.Synced):
+            link.synced = message.number
+            self._moved.set()
         else:
             self._fault(message)
 
@@ -125,6 +150,7 @@ class _Link(asyncio.Protocol):
         self._links = links
         self._unframer = Unframer()
         self.connections = 0
+        self.synced = 0
         self.tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Iterable
 
 from contracts.catalog import CatalogObject
 from contracts.objectkey import digest, slice_count, slice_span
-from oca.objectfile import disk_bytes, incomplete_path
+from oca.objectfile import BadObjectFile, disk_bytes, incomplete_path, read_description
 from oca.store.disks import Disk, is_full
 
 
@@ -34,6 +35,12 @@ class Incomplete:
         """Whether its disk had no room for a write: it has to begin again, elsewhere if need be."""
         self.unreadable: OSError | None = None
         """Why `check` could not read something."""
+        self.made: asyncio.Future[OSError | None] | None = None
+        """Set by the store while the file is being made: why it could not be."""
+        self.dropped = False
+        """The store has given it up: it must not become complete any more."""
+        self.renamed = False
+        """Whether the file stands under objects/. Written and read by the disk's own thread only."""
         self._fd = fd
         self._opening = threading.Lock()
 
@@ -48,19 +55,53 @@ class Incomplete:
     def __del__(self) -> None:
         # Threads may still be writing when the object is dropped: the last reference closes the file.
         if self._fd is not None:
-            os.close(self._fd)
+            self.disk.files.close(self._fd)
 
     @property
     def fd(self) -> int:
-        """The open file, for reading and writing. Raises OSError."""
+        """The open file, for reading and writing. Raises OSError; ECANCELED when the name is another's now."""
         with self._opening:
             if self._fd is None:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+                fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    if self.dropped or read_description(fd) != self.item:
+                        raise OSError(errno.ECANCELED, "dropped, and begun again since")
+                except BadObjectFile:
+                    os.close(fd)
+                    raise OSError(errno.ECANCELED, "dropped, and being made again") from None
+                except OSError:
+                    os.close(fd)
+                    raise
+                self._fd = fd
             return self._fd
+
+    def make(self, *, allocate: bool) -> None:
+        """Makes the file. For the disk's own thread. Raises OSError."""
+        self._fd = self.disk.create(self.item, allocate=allocate)
+
+    def discard(self) -> None:
+        """Removes the file, wherever it stands by now. For the disk's own thread. Raises OSError."""
+        if self.renamed:
+            self.disk.remove(self.item.key)
+        else:
+            self.disk.remove_incomplete(self.item.key)
+
+    def prepare(self) -> None:
+        """Brings the bytes to the device. Raises OSError."""
+        self.disk.prepare(self.item.key, self.fd)
+
+    def promote(self) -> None:
+        """Renames the file, unless it was dropped. For the disk's own thread. Raises OSError."""
+        if not self.dropped:
+            self.disk.promote(self.item.key)
+            self.renamed = True
 
     def unwritten_bytes(self) -> int:
         """Of what the file is going to take, what it has not taken from the file system yet. Raises OSError."""
-        return max(0, self.disk_bytes - os.stat(self.path).st_blocks * 512)
+        try:
+            return max(0, self.disk_bytes - os.stat(self.path).st_blocks * 512)
+        except FileNotFoundError:
+            return self.disk_bytes  # it is being made
 
     def has(self, index: int) -> bool:
         return bool(self.bitmap[index >> 3] & (1 << (index & 7)))

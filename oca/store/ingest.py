@@ -14,9 +14,9 @@ from contracts import VERSION, ingest
 from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
 from contracts.ingest import Refusal
 from daemon.log import event
-from oca.store.disks import State
 from oca.store.incomplete import Incomplete
-from oca.store.store import Corrupt, NoRoom, Store
+from oca.store.place import NoRoom
+from oca.store.store import Corrupt, Store
 
 log = logging.getLogger("oca.store.ingest")
 
@@ -78,11 +78,11 @@ class IngestServer:
 
     async def _reserve(self, request: ingest.Reserve) -> ingest.Reply:
         item = request.object
-        entry = self._store.held(item.key)
+        entry = await self._store.held(item.key)
         if entry is not None and entry.etag == item.etag and entry.size == item.size:
             return ingest.Held()
         try:
-            begun = self._store.begin(item, allocate=True)
+            begun = await self._store.begin(item, allocate=True)
             await self._store.verify(begun, begun.missing())
         except NoRoom as error:
             return ingest.Refused(Refusal.NO_ROOM, str(error))
@@ -114,7 +114,7 @@ class IngestServer:
         entry = self._store.index.get(key)
         if entry is not None and entry.etag == etag:
             return ingest.Held()  # pull-through was faster
-        if begun is not None and begun.disk.state is not State.SERVING:
+        if begun is not None and not begun.disk.in_service:
             return ingest.Refused(Refusal.DISK, f"{key}: {begun.disk.why}")
         return ingest.Refused(Refusal.UNKNOWN, f"{key} was not reserved, or purged since")
 

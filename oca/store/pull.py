@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from contracts.documents import BadDocument
@@ -23,7 +24,8 @@ from oca.ipc import Outcome
 from oca.store.breaker import Breaker
 from oca.store.catalog import CatalogView, NoCatalog
 from oca.store.incomplete import Incomplete, WrongSlice
-from oca.store.store import NoRoom, Store
+from oca.store.place import NoRoom
+from oca.store.store import Store
 from oca.store.upstream import Fault, Upstream, UpstreamError
 
 log = logging.getLogger("oca.store.pull")
@@ -59,9 +61,6 @@ class Puller:
 
     async def locate(self, key: str) -> ipc.Found | ipc.Failed:
         """Where the object is or is going to be; begins it when it is in the catalog and not here."""
-        here = self._here(key)
-        if here is not None:
-            return here
         task = self._locating.get(key)
         if task is None:
             task = self._locating[key] = asyncio.ensure_future(self._begin(key))
@@ -71,8 +70,8 @@ class Puller:
         return failed or self._here(key, begun=True) or ipc.Failed(key, Outcome.LOST)
 
     def _here(self, key: str, *, begun: bool = False) -> ipc.Found | None:
-        """The object if all of it is on a disk, or some; with ``begun`` also if nothing of it is there yet."""
-        entry = self._store.held(key)
+        """The object as the books have it, if there is any of it; with ``begun`` also if there is nothing yet."""
+        entry = self._store.index.get(key)
         if entry is not None:
             return ipc.Found(key, str(entry.disk.path), None)
         item = self._store.incomplete.get(key)
@@ -83,14 +82,16 @@ class Puller:
     async def _begin(self, key: str) -> ipc.Failed | None:
         """Sees to it that the object is here, begun at least; why it cannot be, or None."""
         try:
+            await self._store.held(key)
+            if self._here(key) is not None:
+                return None
             item = await self._catalog.find(key)
             if item is None:
                 return ipc.Failed(key, Outcome.UNKNOWN)
-            begun = self._store.begin(item)
+            begun = await self._store.begin(item)
             if begun.verified == 0 and begun.slices:
                 # After a restart the file may hold slices that nobody has looked at yet.
-                for index in await asyncio.to_thread(begun.check, begun.missing()):
-                    begun.mark(index)
+                await self._store.verify(begun, begun.missing())
             if begun.done:
                 await self._store.finish(begun, recheck=False)
             return None
@@ -193,7 +194,7 @@ class Puller:
                 low, high = slice_span(index, size)
                 if len(buffer) < high - low:
                     break
-                await asyncio.to_thread(item.write, index, buffer[: high - low])
+                await item.disk.contents.run(partial(item.write, index, buffer[: high - low]))
                 del buffer[: high - low]
                 yield index
                 index += 1

@@ -1,6 +1,10 @@
 """The store: disks, index and incomplete objects, and the operations that keep the three true.
 
-Runs in the storekeeper's event loop; only reading and writing of file contents goes to threads.
+Decides in the storekeeper's event loop, and keeps the books there; what is done to a disk is done by the
+disk's own threads. Each has one for all that makes, renames and removes files, so these happen in the order
+in which they were decided. What a thread is about to do may have been overtaken by a purge: it works on its
+own `Incomplete`, which says so, and remembers how far it came (docs/on-disk-format.md).
+
 Tells its listeners what edge workers must know, in the order in which it becomes true.
 """
 
@@ -11,24 +15,31 @@ import contextlib
 import errno
 import logging
 import resource
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from contracts.catalog import CatalogObject
+from contracts.objectkey import SLICE_BYTES
 from daemon.log import event
 from oca import ipc
-from oca.objectfile import disk_bytes, disk_rank
-from oca.store.disks import Disk, DiskError, State, is_disk_fault, is_full
+from oca.objectfile import disk_bytes
+from oca.store.disks import Disk, flushing_s, is_disk_fault, is_full
+from oca.store.diskstate import State
 from oca.store.incomplete import Incomplete
 from oca.store.index import Entry, Index
+from oca.store.meanwhile import Meanwhile
+from oca.store.place import choose_place
 
 log = logging.getLogger("oca.store")
 
 Listener: TypeAlias = Callable[[ipc.ToEdge], None]
 
-
-class NoRoom(Exception):
-    """No disk has or can make the room. The message says how much is needed and what there is."""
+_TRIES: Final = 2
+"""On one disk: where it is fuller than we thought, more is evicted from it for the second."""
+_REMOVAL_S: Final = 0.01
+"""Of patience, for each file that is removed in one go."""
 
 
 class Corrupt(Exception):
@@ -49,142 +60,107 @@ class Store:
         self.listeners: list[Listener] = []
         self._most_begun = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         """Each incomplete object in use has a file open, and the rest of the process needs some too."""
-
-    def open(self) -> None:
-        """Takes every usable disk into service and rebuilds the index from it."""
+        self.on_failed: list[Callable[[Disk], None]] = []
+        """Called with a disk that is out of service from now on."""
+        self._chores: set[asyncio.Task[None]] = set()
+        self.meanwhile = Meanwhile()
         for disk in self.disks:
-            try:
-                disk.open(self.appliance)
-                self._load(disk)
-            except DiskError as error:
-                event(log, "disk left out", logging.ERROR, disk=str(disk.path), why=str(error))
-            except OSError as error:
-                disk.fail(f"scan: {error.strerror} ({error.filename or 'while reading'})")
-                self._lose(disk)
-                event(log, "disk left out", logging.ERROR, disk=str(disk.path), why=str(error))
+            self.watch(disk)
 
-    def _load(self, disk: Disk) -> None:
-        for item, complete in disk.scan():
-            known, begun = self.index.get(item.key), self.incomplete.get(item.key)
-            if complete:
-                # Two are there when one was replaced on another disk just before a crash, or when a disk
-                # comes back that was away: one copy is counted, one goes.
-                if known is not None and not self._supersedes(item, known):
-                    disk.remove(item.key)
-                    continue
-                if known is not None:
-                    self.evict([known])
-                if begun is not None:
-                    self.abandon(begun)
-                self._add(item, disk)
-            elif known is None and begun is None:
-                self.incomplete[item.key] = Incomplete.reopen(item, disk)
-                disk.used_bytes += disk_bytes(item)
-            elif begun is None or begun.disk is not disk:
-                disk.remove_incomplete(item.key)
-        event(log, "disk in service", disk=str(disk.path), used=disk.used_bytes, capacity=disk.capacity_bytes)
+    def watch(self, disk: Disk) -> None:
+        """Has ``disk`` taken out of service when it hangs."""
+        disk.files.on_hang = disk.contents.on_hang = partial(self.fail, disk)
 
-    def _supersedes(self, item: CatalogObject, known: Entry) -> bool:
-        """Whether an object found on a disk was published after the complete one that we know already."""
-        other = known.disk.describe(known.key)
-        return other is None or (item.etag != other.etag and item.modified_at > other.modified_at)
-
-    def _add(self, item: CatalogObject, disk: Disk) -> None:
+    def add(self, item: CatalogObject, disk: Disk) -> None:
+        """Counts a complete object that was found on ``disk``."""
         cost = disk_bytes(item)
         self.index.add(Entry(item.key, item.size, cost, item.etag, disk))
         disk.used_bytes += cost
+
+    def reopen(self, item: CatalogObject, disk: Disk) -> None:
+        """Counts an incomplete object that was found on ``disk``; what it holds is looked at when it is used."""
+        self.incomplete[item.key] = Incomplete.reopen(item, disk)
+        disk.used_bytes += disk_bytes(item)
 
     def adopt(self, version: str, planned: Mapping[str, int]) -> None:
         """From now on this is the plan: its keys are pinned."""
         self.plan = version
         self.index.pin(planned)
 
-    def held(self, key: str) -> Entry | None:
+    async def held(self, key: str) -> Entry | None:
         """The complete object, after a look whether it is still on its disk: somebody may have removed it."""
         entry = self.index.get(key)
-        if entry is None or entry.disk.holds(key):
-            return entry
-        event(log, "object vanished", logging.ERROR, key=key, disk=str(entry.disk.path))
-        self.evict([entry])
-        return None
+        if entry is None:
+            return None
+        try:
+            there = await entry.disk.files.run(partial(entry.disk.holds, key))
+        except OSError as error:
+            self.blame(entry.disk, error)
+            return self.index.get(key)
+        if not there and self.index.get(key) is entry:
+            event(log, "object vanished", logging.ERROR, key=key, disk=str(entry.disk.path))
+            self.evict([entry])
+        return self.index.get(key)
 
-    def begin(self, item: CatalogObject, *, allocate: bool = False) -> Incomplete:
+    async def begin(self, item: CatalogObject, *, allocate: bool = False) -> Incomplete:
         """The incomplete file of ``item``: the one that is there, or a new one on the best disk.
 
         Evicts what is least used and not planned where room is lacking. Raises `NoRoom`, OSError.
         """
-        known = self.incomplete.get(item.key)
-        if known is not None:
-            if known.item == item and known.disk.state is State.SERVING:
-                return known
-            self.abandon(known)
-        cost = disk_bytes(item)
-        for disk in self._by_preference(item.key):
-            # Twice: a disk that was fuller than we thought has more evicted from it.
-            made = self._make(item, disk, cost, allocate) or self._make(item, disk, cost, allocate)
-            if made is not None:
-                return made
-        for disk in self._by_preference(item.key):
-            if self._give_up_begun(disk, cost):
-                made = self._make(item, disk, cost, allocate)
-                if made is not None:
-                    return made
-        free = ", ".join(f"{disk.path}: {disk.free_bytes} free" for disk in self.disks)
-        raise NoRoom(
-            f"{item.key} needs {cost} bytes on one disk and nothing unplanned is left to evict ({free})"
-        )
+        tries: Counter[Disk] = Counter()
+        while True:
+            for disk in self.disks:
+                if disk.overfull and disk.state is State.SERVING:
+                    await self.measure(disk)
+            begun = self._known(item) or self._begin(item, allocate, tries)
+            if begun.made is None:
+                return begun
+            error = await asyncio.shield(begun.made)
+            if error is None:
+                return begun
+            if not is_full(error) and not is_disk_fault(error):
+                raise error
+            tries[begun.disk] += 1
 
-    def _make(self, item: CatalogObject, disk: Disk, cost: int, allocate: bool) -> Incomplete | None:
-        """An incomplete file of ``item`` on this disk; None when it has no room, or fails. Raises OSError."""
-        if disk.overfull:
-            self._measure(disk)
-        victims = self.index.victims(disk, cost) if disk.state is State.SERVING else None
-        if victims is None:
+    def _known(self, item: CatalogObject) -> Incomplete | None:
+        """The incomplete object, if it is of these very bytes; drops what has its name otherwise."""
+        known = self.incomplete.get(item.key)
+        if known is not None and not (known.item == item and known.disk.counted):
+            self.abandon(known)
             return None
-        self.evict(victims)
-        try:
-            fd = disk.create(item, allocate=allocate)
-        except OSError as error:
-            if not self.blame(disk, error):
-                raise
-            return None
-        disk.used_bytes += cost
+        return known
+
+    def _begin(self, item: CatalogObject, allocate: bool, tries: Counter[Disk]) -> Incomplete:
+        """Makes room and takes it. The file is there once `Incomplete.made` is done. Raises `NoRoom`."""
+        disks = [disk for disk in self.disks if tries[disk] < _TRIES]
+        place = choose_place(item.key, disk_bytes(item), disks, self.index, self.incomplete)
+        self.evict(place.evict)
+        for lesser in place.give_up:
+            self.abandon(lesser)
         while len(self.incomplete) >= self._most_begun:
             oldest = next(iter(self.incomplete.values()))
             event(
                 log, "begun object given up", logging.WARNING, key=oldest.item.key, begun=len(self.incomplete)
             )
             self.abandon(oldest)
-        made = self.incomplete[item.key] = Incomplete(item, disk, fd)
-        return made
+        begun = self.incomplete[item.key] = Incomplete(item, place.disk, None)
+        place.disk.used_bytes += begun.disk_bytes
+        begun.made = asyncio.ensure_future(self._create(begun, allocate))
+        return begun
 
-    def _give_up_begun(self, disk: Disk, cost: int) -> bool:
-        """Makes room of unplanned objects that were begun, the oldest first; False when all are not enough.
-
-        A player may be waiting for one, and comes again. But what nobody ever asks the rest of would
-        otherwise keep its room for ever.
-        """
-        planned = self.index.pinned
-        lacking = cost - disk.free_bytes
-        lacking -= sum(e.disk_bytes for e in self.index if e.disk is disk and e.key not in planned)
-        chosen: list[Incomplete] = []
-        for item in self.incomplete.values():
-            if lacking > 0 and item.disk is disk and item.item.key not in planned:
-                chosen.append(item)
-                lacking -= item.disk_bytes
-        if lacking > 0:
-            return False
-        for item in chosen:
-            self.abandon(item)
-        return True
-
-    def _by_preference(self, key: str) -> list[Disk]:
-        """Serving disks, the one that rendezvous hashing picks for ``key`` first.
-
-        Hashing spreads load and lets a worker guess right; a disk without room is passed over.
-        """
-        serving = [disk for disk in self.disks if disk.state is State.SERVING]
-        return sorted(serving, key=lambda disk: disk_rank(str(disk.path), key))
+    async def _create(self, begun: Incomplete, allocate: bool) -> OSError | None:
+        """Has the file made; why it could not be, after what follows from that."""
+        try:
+            size = begun.item.size if allocate else 0
+            await begun.disk.files.run(partial(begun.make, allocate=allocate), extra_s=flushing_s(size))
+            return None
+        except OSError as error:
+            self.abandon(begun)
+            if is_full(error):
+                await self.measure(begun.disk)
+            else:
+                self.blame(begun.disk, error)
+            return error
 
     def slice_ready(self, item: Incomplete, index: int) -> None:
         """Notes a verified slice and tells the workers."""
@@ -195,8 +171,12 @@ class Store:
 
     async def verify(self, item: Incomplete, indices: Sequence[int]) -> None:
         """Reads slices back and notes those that are right; blames the disk for what it cannot read."""
-        for index in await asyncio.to_thread(item.check, indices):
-            self.slice_ready(item, index)
+        try:
+            extra_s = flushing_s(len(indices) * SLICE_BYTES)
+            for index in await item.disk.contents.run(partial(item.check, indices), extra_s=extra_s):
+                self.slice_ready(item, index)
+        except OSError as error:
+            self.blame(item.disk, error)
         if item.unreadable is not None:
             self.blame(item.disk, item.unreadable)
 
@@ -217,19 +197,22 @@ class Store:
         await asyncio.shield(item.promotion)
 
     async def _promote(self, item: Incomplete) -> None:
-        """The one promotion of an incomplete object; fill and pull-through may both wait for it.
-
-        The rename happens here and not in a thread: an object that is purged and begun again has a new
-        file of the same name, with nothing in it yet, and that one must never be the one that is renamed.
-        """
+        """The one promotion of an incomplete object; fill and pull-through may both wait for it."""
         key, disk = item.item.key, item.disk
         try:
-            await asyncio.to_thread(disk.prepare, key, item.fd)
-            if self.incomplete.get(key) is not item:
+            await disk.contents.run(item.prepare, extra_s=flushing_s(item.item.size))
+            if item.dropped:
                 return  # purged, or its disk was taken out, while the thread was at it
-            disk.promote(key)
-            self._completed(item)
-            await asyncio.to_thread(disk.settle, key)
+            # What it replaces goes first: nothing that has the name may be removed behind the rename.
+            replaced = self.index.get(key)
+            if replaced is not None:
+                self.evict([replaced])
+            await disk.files.run(item.promote)
+            if self.incomplete.get(key) is not item:
+                return  # `abandon` has its file removed, whatever its name is by now
+            del self.incomplete[key]
+            self.index.add(Entry(key, item.item.size, item.disk_bytes, item.item.etag, disk))
+            await disk.contents.run(partial(disk.settle, key))
         except OSError as error:
             item.promotion = None
             item.failed = is_full(error)
@@ -238,55 +221,73 @@ class Store:
         self.tell(ipc.Complete(key))
         event(log, "object complete", key=key, size=item.item.size, disk=str(disk.path))
 
-    def _completed(self, item: Incomplete) -> None:
-        key = item.item.key
-        del self.incomplete[key]
-        replaced = self.index.remove(key)
-        if replaced is not None:
-            if replaced.disk.state is State.SERVING:
-                replaced.disk.used_bytes -= replaced.disk_bytes
-            if replaced.disk is not item.disk:
-                self._unlink(replaced.disk, replaced.disk.remove, key)
-            self.tell(ipc.Forget((key,)))
-        self.index.add(Entry(key, item.item.size, item.disk_bytes, item.item.etag, item.disk))
-
     def abandon(self, item: Incomplete) -> None:
         """Drops an incomplete object and its file."""
         key = item.item.key
-        if self.incomplete.pop(key, None) is not None:
-            if item.disk.state is State.SERVING:
-                item.disk.used_bytes -= item.disk_bytes
-                self._unlink(item.disk, item.disk.remove_incomplete, key)
+        item.dropped = True
+        if self.incomplete.get(key) is item:
+            del self.incomplete[key]
             self.tell(ipc.Forget((key,)))
+            if item.disk.counted:
+                item.disk.used_bytes -= item.disk_bytes
+                self._remove(item.disk, (key,), item.discard)
 
-    def evict(self, entries: Iterable[Entry]) -> None:
-        """Removes complete objects. Responses in flight keep their open file."""
-        gone: list[str] = []
+    def evict(self, entries: Iterable[Entry]) -> list[asyncio.Task[None]]:
+        """Removes complete objects. Responses in flight keep their open file.
+
+        They are forgotten at once; whoever must know that no worker finds their files any more either awaits
+        what is returned.
+        """
+        gone: defaultdict[Disk, list[str]] = defaultdict(list)
         for entry in entries:
-            if self.index.remove(entry.key) is not None and entry.disk.state is State.SERVING:
+            if self.index.get(entry.key) is entry and entry.disk.counted:
+                self.index.remove(entry.key)
                 entry.disk.used_bytes -= entry.disk_bytes
-                self._unlink(entry.disk, entry.disk.remove, entry.key)
-            gone.append(entry.key)
-        if gone:
-            self.tell(ipc.Forget(tuple(gone)))
-            event(log, "objects removed", count=len(gone), first=gone[0])
+                gone[entry.disk].append(entry.key)
+        removing = []
+        for disk, keys in gone.items():
+            self.tell(ipc.Forget(tuple(keys)))
+            event(log, "objects removed", count=len(keys), first=keys[0], disk=str(disk.path))
+            removing.append(self._remove(disk, tuple(keys), partial(_each, disk.remove, keys)))
+        return removing
 
-    def _unlink(self, disk: Disk, remove: Callable[[str], None], key: str) -> None:
-        """A file that cannot be removed is the disk's fault, and never its caller's."""
+    def _remove(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> asyncio.Task[None]:
+        """Has files removed. One that cannot be is the disk's fault, and never its caller's."""
+        return self._chore(self._removed(disk, keys, remove))
+
+    async def _removed(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> None:
         try:
-            remove(key)
+            await disk.files.run(remove, extra_s=len(keys) * _REMOVAL_S, always=True)
         except OSError as error:
             if not self.blame(disk, error):
-                event(log, "cannot remove", logging.ERROR, key=key, disk=str(disk.path), why=error.strerror)
+                event(
+                    log, "cannot remove", logging.ERROR, key=keys[0], disk=str(disk.path), why=error.strerror
+                )
+        # Again: until now a worker that looked found the file, and has it open.
+        self.tell(ipc.Forget(keys, str(disk.path)))
 
-    def purge(self, matches: Callable[[str], bool]) -> int:
-        """Removes every object whose key matches; the number of them."""
+    def _chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+        return task
+
+    async def purge(self, matches: Callable[[str], bool]) -> int:
+        """Removes every object whose key matches; the number of them, once their files are gone."""
         complete = [entry for entry in self.index if matches(entry.key)]
         begun = [item for key, item in self.incomplete.items() if matches(key)]
         self.evict(complete)
         for item in begun:
             self.abandon(item)
+        if any(not disk.in_service for disk in self.disks):
+            self.meanwhile.purged(matches)
+        await self.settled()
         return len(complete) + len(begun)
+
+    async def settled(self) -> None:
+        """Returns once the files are gone of all that was removed until now."""
+        if self._chores:
+            await asyncio.wait(tuple(self._chores))
 
     def blame(self, disk: Disk, error: OSError) -> bool:
         """Draws the conclusions from an error for ``disk`` as a whole; whether there were any.
@@ -296,17 +297,25 @@ class Store:
         """
         if is_full(error):
             event(log, "disk is full", logging.WARNING, disk=str(disk.path), used=disk.used_bytes)
-            self._measure(disk)
             for item in [item for item in self.incomplete.values() if item.disk is disk and item.failed]:
                 self.abandon(item)
+            disk.overfull = True  # so it is measured before anything else is begun on it
+            self._chore(self.measure(disk))
             return True
         if not is_disk_fault(error):
             return False
-        if disk.state is State.SERVING:
-            disk.fail(f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})")
-            lost = self._lose(disk)
-            event(log, "disk failed", logging.ERROR, disk=str(disk.path), why=disk.why, objects=lost)
+        self.fail(disk, f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})")
         return True
+
+    def fail(self, disk: Disk, why: str) -> None:
+        """Takes the disk out of service, if it is not already."""
+        if not disk.counted:
+            return
+        disk.fail(why)
+        lost = self._lose(disk)
+        event(log, "disk failed", logging.ERROR, disk=str(disk.path), why=why, objects=lost)
+        for listener in self.on_failed:
+            listener(disk)
 
     def unreadable(self, key: str, disk: Disk, error: OSError) -> None:
         """A worker failed to read the object from ``disk``: blames it, and nobody finds the file again.
@@ -314,34 +323,62 @@ class Store:
         Workers look on the disks themselves, so that a file which opens and breaks off in the middle would
         cut short every answer of the object, even after its disk was taken out of service.
         """
-        if is_disk_fault(error):
+        if is_disk_fault(error) and error.errno != errno.ETIMEDOUT:
             entry = self.index.get(key)
             if entry is not None and entry.disk is disk:
                 self.index.remove(key)
                 disk.used_bytes -= entry.disk_bytes
                 self.tell(ipc.Forget((key,)))
-            # Where not even this works, the file system takes no write: whoever can be read is read on.
-            with contextlib.suppress(OSError):
-                disk.quarantine(key)
+            self._chore(self._quarantine(disk, key))
         self.blame(disk, error)
+
+    async def _quarantine(self, disk: Disk, key: str) -> None:
+        # Where not even this works, the file system takes no write: whoever can be read is read on.
+        with contextlib.suppress(OSError):
+            await disk.files.run(partial(disk.quarantine, key), always=True)
 
     def _lose(self, disk: Disk) -> int:
         """Forgets what is on a disk that is out of service; how many objects that were."""
         lost = [entry.key for entry in self.index if entry.disk is disk]
-        lost += [key for key, item in self.incomplete.items() if item.disk is disk]
+        begun = [item for item in self.incomplete.values() if item.disk is disk]
         for key in lost:
             self.index.remove(key)
-            self.incomplete.pop(key, None)
-        self.tell(ipc.Forget(tuple(lost)))
-        return len(lost)
+        for item in begun:
+            item.dropped = True
+            del self.incomplete[item.item.key]
+        self.tell(self.in_service())
+        self.tell(ipc.Forget(tuple(item.item.key for item in begun)))
+        return len(lost) + len(begun)
 
-    def _measure(self, disk: Disk) -> None:
+    def in_service(self) -> ipc.Disks:
+        """Where workers may look."""
+        return ipc.Disks(tuple(str(disk.path) for disk in self.disks if disk.in_service))
+
+    async def measure(self, disk: Disk) -> None:
+        """Finds out how much room the disk really has."""
         here = [item for item in self.incomplete.values() if item.disk is disk]
+        used_bytes = disk.used_bytes  # as it is when all is done that was decided until now
+
+        def look() -> None:
+            disk.measure(used_bytes, sum(item.unwritten_bytes() for item in here))
+
         try:
-            disk.measure(sum(item.unwritten_bytes() for item in here))
+            await disk.files.run(look)
         except OSError as error:
             self.blame(disk, error)
 
     def tell(self, message: ipc.ToEdge) -> None:
         for listener in self.listeners:
             listener(message)
+
+
+def _each(remove: Callable[[str], None], keys: Iterable[str]) -> None:
+    """Removes them all, as far as that goes; raises the last OSError."""
+    failed: OSError | None = None
+    for key in keys:
+        try:
+            remove(key)
+        except OSError as error:
+            failed = error
+    if failed is not None:
+        raise failed

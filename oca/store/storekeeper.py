@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -28,12 +28,13 @@ from oca.counters import Counters
 from oca.heartbeat import Heart
 from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
-from oca.status import DiskStatus, HitRatio, ObjectStatus, PlanStatus, Status, UpstreamStatus
+from oca.status import DiskStatus, HitRatio, ObjectStatus, PlanStatus, Purged, Status, UpstreamStatus
 from oca.store.catalog import CatalogView
 from oca.store.deliverylog import DeliveryLog
-from oca.store.disks import Disk, State
+from oca.store.disks import Disk
 from oca.store.edgelink import EdgeLinks
 from oca.store.ingest import IngestServer
+from oca.store.joining import Joining
 from oca.store.pull import Puller
 from oca.store.store import Store
 from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_session
@@ -43,6 +44,8 @@ log = logging.getLogger("oca.store")
 _RATE_WINDOW_S = 5.0
 _LAST_REPORTS_S = 1.0
 """For workers that end with us to say what they counted; they have gone already when the supervisor stops us."""
+_SYNC_S = 2.0
+"""For a worker to say that it has heard what it was told: its loop never waits so long."""
 _NOTICE_S = 2.0
 """Between telling steering and sending players away: steering's answers in flight arrive."""
 
@@ -53,8 +56,13 @@ class Storekeeper:
         self.started = time.monotonic()
         self.version = metadata.version("nearcast") if _installed() else "checkout"
         self.store = Store(
-            config.appliance, [Disk(Path(disk.path), disk.capacity_bytes) for disk in config.disks]
+            config.appliance,
+            [
+                Disk(Path(disk.path), disk.capacity_bytes, patience_s=config.disk_timeout_s)
+                for disk in config.disks
+            ],
         )
+        self.joining = Joining(self.store, time.monotonic, config.disk_retry_s)
         identity = Identity.load(config.appliance, config.identity_file)
         origin = OriginUpstream(config.origin, http)
         upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
@@ -72,7 +80,7 @@ class Storekeeper:
             self.object_status,
             self.not_ready,
             self.drain,
-            self.store.purge,
+            self._purge,
         )
         self._leaving = False
         self._chores: set[asyncio.Task[None]] = set()
@@ -89,7 +97,7 @@ class Storekeeper:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._announce_end)
-        await asyncio.to_thread(self.store.open)
+        await self.joining.open()
         self._recall_plan()
         runner = web.AppRunner(self.admin.application(), access_log=None)
         await runner.setup()
@@ -131,6 +139,11 @@ class Storekeeper:
         if self._leaving is on:
             self.links.drain(on)
 
+    async def _purge(self, matches: Callable[[str], bool]) -> Purged:
+        """Answers when it has taken effect in every worker; one that hangs is waited for a while only."""
+        purged = await self.store.purge(matches)
+        return Purged(purged, *await self.links.synced(_SYNC_S))
+
     def _announce_end(self) -> None:
         """The supervisor is about to stop, and sees to the players itself."""
         self._leaving = True
@@ -165,6 +178,8 @@ class Storekeeper:
         ]
         self.store.evict(stale)
         for item in objects.values():
+            if any(not disk.in_service for disk in self.store.disks):
+                self.store.meanwhile.published(item)
             begun = self.store.incomplete.get(item.key)
             if begun is not None and begun.item.etag != item.etag:
                 self.store.abandon(begun)
@@ -190,7 +205,7 @@ class Storekeeper:
         """Why this appliance should take no traffic now; None when it may."""
         if self._state() == "draining":
             return "draining"
-        if not any(disk.state is State.SERVING for disk in self.store.disks):
+        if not any(disk.in_service for disk in self.store.disks):
             return "no disk is in service"
         if not self.links.workers:
             return "no edge worker is connected"

@@ -8,6 +8,7 @@ import functools
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from contracts.catalog import CatalogObject
 from contracts.objectkey import object_hash, slice_span
 from oca import ipc
 from oca.objectfile import complete_path, description, disk_bytes, disk_rank, incomplete_path
-from oca.store.disks import Disk, State, mark
-from oca.store.store import NoRoom, Store
+from oca.store.disks import Disk, mark
+from oca.store.diskstate import State
+from oca.store.joining import Joining
+from oca.store.place import NoRoom
+from oca.store.store import Store
 from tests.appliance import published
 
 MIB = 1 << 20
@@ -38,9 +42,9 @@ def folders(tmp_path: Path) -> list[Path]:
     return sorted(made, key=lambda folder: disk_rank(str(folder), KEY))
 
 
-def opened(paths: list[Path], kind: type[Disk] = Disk, capacity_bytes: int = 100 * MIB) -> Store:
+async def opened(paths: list[Path], kind: type[Disk] = Disk, capacity_bytes: int = 100 * MIB) -> Store:
     store = Store("isp-a1", [kind(path, capacity_bytes) for path in paths])
-    store.open()
+    await Joining(store, time.monotonic, 3600).open()
     return store
 
 
@@ -50,7 +54,7 @@ def lay(path: Path, item: CatalogObject, data: bytes) -> None:
 
 
 async def put(store: Store, item: CatalogObject = ITEM, data: bytes = DATA) -> None:
-    begun = store.begin(item)
+    begun = await store.begin(item)
     for index in range(begun.slices):
         begun.write(index, data[slice(*slice_span(index, item.size))])
         store.slice_ready(begun, index)
@@ -61,76 +65,6 @@ def used(store: Store) -> list[int]:
     return [disk.used_bytes for disk in store.disks]
 
 
-def test_an_incomplete_file_without_a_description_is_removed_and_not_counted(tmp_path: Path) -> None:
-    """It was being made when we were killed: its room may be taken already, all of it."""
-    first, second = folders(tmp_path)
-    opened([first, second])
-    torn = incomplete_path(first, KEY)
-    with torn.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 4 * MIB)
-    store = opened([first, second])
-    assert used(store) == [0, 0]
-    assert not torn.exists()
-    assert list((first / "quarantine").iterdir()) == []
-
-
-def test_a_complete_file_without_a_description_is_quarantined(tmp_path: Path) -> None:
-    first, second = folders(tmp_path)
-    lay(complete_path(first, KEY), ITEM, DATA[:-1])
-    store = opened([first, second])
-    assert (len(store.index), used(store)) == (0, [0, 0])
-    assert [file.name for file in (first / "quarantine").iterdir()] == [object_hash(KEY)]
-
-
-@pytest.mark.parametrize("newer_first", [True, False])
-def test_of_two_copies_the_one_published_later_stays(tmp_path: Path, newer_first: bool) -> None:
-    first, second = folders(tmp_path)
-    newer = msgspec.structs.replace(ITEM, etag='"later"', modified_at=ITEM.modified_at + 1)
-    lay(complete_path(first, KEY), newer if newer_first else ITEM, DATA)
-    lay(complete_path(second, KEY), ITEM if newer_first else newer, DATA)
-    store = opened([first, second])
-    entry = store.index.get(KEY)
-    assert entry is not None
-    assert entry.etag == '"later"'
-    assert sorted(used(store)) == [0, disk_bytes(newer)]
-    assert [complete_path(path, KEY).exists() for path in (first, second)] == [newer_first, not newer_first]
-
-
-def test_complete_on_one_disk_and_incomplete_on_another_is_counted_once(tmp_path: Path) -> None:
-    first, second = folders(tmp_path)
-    opened([first, second])
-    lay(incomplete_path(first, KEY), ITEM, DATA)
-    lay(complete_path(second, KEY), ITEM, DATA)
-    store = opened([first, second])
-    assert used(store) == [0, disk_bytes(ITEM)]
-    assert (len(store.index), store.incomplete) == (1, {})
-    assert not incomplete_path(first, KEY).exists()
-
-
-def test_a_disk_that_fails_while_it_is_scanned_leaves_nothing_in_the_index(tmp_path: Path) -> None:
-    first, second = folders(tmp_path)
-    lay(complete_path(first, KEY), ITEM, DATA)
-    (first / "objects" / "zz").write_text("where a folder should be")
-    store = opened([first, second])
-    assert [disk.state for disk in store.disks] == [State.FAILED, State.SERVING]
-    assert "zz" in store.disks[0].why
-    assert (len(store.index), used(store)) == (0, [0, 0])
-
-
-def test_a_start_keeps_no_incomplete_file_open(tmp_path: Path) -> None:
-    first, second = folders(tmp_path)
-    opened([first, second])
-    for number in range(20):
-        item = msgspec.structs.replace(ITEM, key=f"tt{number}/video.mp4")
-        lay(incomplete_path(first, item.key), item, DATA)
-    before = len(os.listdir("/proc/self/fd"))
-    store = opened([first, second])
-    assert len(store.incomplete) == 20
-    assert len(os.listdir("/proc/self/fd")) == before
-    begun = store.incomplete["tt3/video.mp4"]
-    assert begun.check(begun.missing()) == [0, 1, 2]
-
-
 def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """As the storekeeper runs it: the test is one coroutine in a loop of its own."""
 
@@ -139,6 +73,82 @@ def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
         asyncio.run(test(*arguments, **named))
 
     return run
+
+
+@in_a_loop
+async def test_an_incomplete_file_without_a_description_is_removed_and_not_counted(tmp_path: Path) -> None:
+    """It was being made when we were killed: its room may be taken already, all of it."""
+    first, second = folders(tmp_path)
+    await opened([first, second])
+    torn = incomplete_path(first, KEY)
+    with torn.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 4 * MIB)
+    store = await opened([first, second])
+    assert used(store) == [0, 0]
+    assert not torn.exists()
+    assert list((first / "quarantine").iterdir()) == []
+
+
+@in_a_loop
+async def test_a_complete_file_without_a_description_is_quarantined(tmp_path: Path) -> None:
+    first, second = folders(tmp_path)
+    lay(complete_path(first, KEY), ITEM, DATA[:-1])
+    store = await opened([first, second])
+    assert (len(store.index), used(store)) == (0, [0, 0])
+    assert [file.name for file in (first / "quarantine").iterdir()] == [object_hash(KEY)]
+
+
+@pytest.mark.parametrize("newer_first", [True, False])
+@in_a_loop
+async def test_of_two_copies_the_one_published_later_stays(tmp_path: Path, newer_first: bool) -> None:
+    first, second = folders(tmp_path)
+    newer = msgspec.structs.replace(ITEM, etag='"later"', modified_at=ITEM.modified_at + 1)
+    lay(complete_path(first, KEY), newer if newer_first else ITEM, DATA)
+    lay(complete_path(second, KEY), ITEM if newer_first else newer, DATA)
+    store = await opened([first, second])
+    entry = store.index.get(KEY)
+    assert entry is not None
+    assert entry.etag == '"later"'
+    assert sorted(used(store)) == [0, disk_bytes(newer)]
+    assert [complete_path(path, KEY).exists() for path in (first, second)] == [newer_first, not newer_first]
+
+
+@in_a_loop
+async def test_complete_on_one_disk_and_incomplete_on_another_is_counted_once(tmp_path: Path) -> None:
+    first, second = folders(tmp_path)
+    await opened([first, second])
+    lay(incomplete_path(first, KEY), ITEM, DATA)
+    lay(complete_path(second, KEY), ITEM, DATA)
+    store = await opened([first, second])
+    assert used(store) == [0, disk_bytes(ITEM)]
+    assert (len(store.index), store.incomplete) == (1, {})
+    assert not incomplete_path(first, KEY).exists()
+
+
+@in_a_loop
+async def test_a_disk_that_fails_while_it_is_scanned_leaves_nothing_in_the_index(tmp_path: Path) -> None:
+    first, second = folders(tmp_path)
+    lay(complete_path(first, KEY), ITEM, DATA)
+    (first / "objects" / "zz").write_text("where a folder should be")
+    store = await opened([first, second])
+    assert [disk.state for disk in store.disks] == [State.FAILED, State.SERVING]
+    assert "zz" in store.disks[0].why
+    assert (len(store.index), used(store)) == (0, [0, 0])
+
+
+@in_a_loop
+async def test_a_start_keeps_no_incomplete_file_open(tmp_path: Path) -> None:
+    first, second = folders(tmp_path)
+    await opened([first, second])
+    for number in range(20):
+        item = msgspec.structs.replace(ITEM, key=f"tt{number}/video.mp4")
+        lay(incomplete_path(first, item.key), item, DATA)
+    before = len(os.listdir("/proc/self/fd"))
+    store = await opened([first, second])
+    assert len(store.incomplete) == 20
+    assert len(os.listdir("/proc/self/fd")) == before
+    begun = store.incomplete["tt3/video.mp4"]
+    assert begun.check(begun.missing()) == [0, 1, 2]
 
 
 class SlowDisk(Disk):
@@ -160,13 +170,13 @@ async def test_what_is_purged_while_it_is_flushed_and_begun_again_never_becomes_
 ) -> None:
     """The file that now has the name holds nothing yet: renamed, it would be served as zeros."""
     first, second = folders(tmp_path)
-    store = opened([first, second], SlowDisk)
+    store = await opened([first, second], SlowDisk)
     disk = store.disks[0]
     assert isinstance(disk, SlowDisk)
     putting = asyncio.ensure_future(put(store))
     await asyncio.to_thread(disk.flushing.wait, 10)
-    store.purge(lambda key: key == KEY)
-    again = store.begin(ITEM)
+    await store.purge(lambda key: key == KEY)
+    again = await store.begin(ITEM)
     disk.go.set()
     await putting
     assert store.incomplete == {KEY: again}
@@ -175,12 +185,13 @@ async def test_what_is_purged_while_it_is_flushed_and_begun_again_never_becomes_
     assert used(store) == [disk_bytes(ITEM), 0]
 
 
-def test_a_slice_of_a_file_that_was_dropped_is_not_announced_for_the_next(tmp_path: Path) -> None:
-    store = opened(folders(tmp_path))
-    dropped = store.begin(ITEM)
+@in_a_loop
+async def test_a_slice_of_a_file_that_was_dropped_is_not_announced_for_the_next(tmp_path: Path) -> None:
+    store = await opened(folders(tmp_path))
+    dropped = await store.begin(ITEM)
     dropped.write(0, DATA[:MIB])
-    store.purge(lambda key: key == KEY)
-    store.begin(ITEM)
+    await store.purge(lambda key: key == KEY)
+    await store.begin(ITEM)
     told: list[ipc.ToEdge] = []
     store.listeners.append(told.append)
     store.slice_ready(dropped, 0)
@@ -189,7 +200,7 @@ def test_a_slice_of_a_file_that_was_dropped_is_not_announced_for_the_next(tmp_pa
 
 @in_a_loop
 async def test_purging_from_a_disk_that_fails_meanwhile_counts_nothing_twice(tmp_path: Path) -> None:
-    store = opened(folders(tmp_path))
+    store = await opened(folders(tmp_path))
     await put(store)
     (entry,) = store.index
     assert store.blame(entry.disk, OSError(errno.EIO, "Input/output error"))
@@ -200,11 +211,11 @@ async def test_purging_from_a_disk_that_fails_meanwhile_counts_nothing_twice(tmp
 @in_a_loop
 async def test_an_object_whose_file_is_gone_is_not_held(tmp_path: Path) -> None:
     first, second = folders(tmp_path)
-    store = opened([first, second])
+    store = await opened([first, second])
     await put(store)
-    assert store.held(KEY) is not None
+    assert await store.held(KEY) is not None
     complete_path(first, KEY).unlink()
-    assert store.held(KEY) is None
+    assert await store.held(KEY) is None
     assert used(store) == [0, 0]
 
 
@@ -212,12 +223,13 @@ async def test_an_object_whose_file_is_gone_is_not_held(tmp_path: Path) -> None:
 @in_a_loop
 async def test_a_file_that_a_worker_cannot_read_is_found_by_nobody(tmp_path: Path, number: int) -> None:
     first, second = folders(tmp_path)
-    store = opened([first, second])
+    store = await opened([first, second])
     await put(store)
     store.unreadable(KEY, store.disks[0], OSError(number, os.strerror(number)))
+    await store.settled()
     assert not complete_path(first, KEY).exists()
     assert [disk.state for disk in store.disks] == [State.FAILED, State.SERVING]
-    assert store.begin(ITEM).disk is store.disks[1]
+    assert (await store.begin(ITEM)).disk is store.disks[1]
 
 
 @in_a_loop
@@ -225,21 +237,23 @@ async def test_a_read_that_failed_for_want_of_descriptors_is_not_held_against_th
     tmp_path: Path,
 ) -> None:
     first, second = folders(tmp_path)
-    store = opened([first, second])
+    store = await opened([first, second])
     await put(store)
     store.unreadable(KEY, store.disks[0], OSError(errno.EMFILE, "Too many open files"))
     assert complete_path(first, KEY).exists()
     assert [disk.state for disk in store.disks] == [State.SERVING] * 2
-    assert store.held(KEY) is not None
+    assert await store.held(KEY) is not None
 
 
-def test_what_a_full_disk_could_not_take_is_begun_on_the_other(tmp_path: Path) -> None:
+@in_a_loop
+async def test_what_a_full_disk_could_not_take_is_begun_on_the_other(tmp_path: Path) -> None:
     """The file system has as much as before: it is the capacity that was wrong, as when others write there."""
-    store = opened(folders(tmp_path), capacity_bytes=1 << 60)
-    begun = store.begin(ITEM)
-    other = store.begin(msgspec.structs.replace(ITEM, key="tt2/video.mp4"))
+    store = await opened(folders(tmp_path), capacity_bytes=1 << 60)
+    begun = await store.begin(ITEM)
+    other = await store.begin(msgspec.structs.replace(ITEM, key="tt2/video.mp4"))
     begun.failed = True
     assert store.blame(begun.disk, OSError(errno.ENOSPC, "No space left on device"))
+    await store.settled()
     assert KEY not in store.incomplete
     assert other.item.key in store.incomplete
     room = os.statvfs(begun.disk.path)
@@ -247,26 +261,28 @@ def test_what_a_full_disk_could_not_take_is_begun_on_the_other(tmp_path: Path) -
     assert begun.disk.state is State.SERVING
 
 
-def test_more_begun_than_may_be_open_gives_up_the_oldest(
+@in_a_loop
+async def test_more_begun_than_may_be_open_gives_up_the_oldest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (40, 40))
-    store = opened(folders(tmp_path))
+    store = await opened(folders(tmp_path))
     items = [published(f"tt{number}/video.mp4", b"x") for number in range(25)]
     for item in items:
-        store.begin(item)
+        await store.begin(item)
     assert list(store.incomplete) == [item.key for item in items[5:]]
     assert sum(used(store)) == sum(map(disk_bytes, items[5:]))
 
 
-def test_unplanned_objects_that_were_only_begun_make_room_the_oldest_first(tmp_path: Path) -> None:
-    store = opened(folders(tmp_path), capacity_bytes=5 * MIB)
+@in_a_loop
+async def test_unplanned_objects_that_were_only_begun_make_room_the_oldest_first(tmp_path: Path) -> None:
+    store = await opened(folders(tmp_path), capacity_bytes=5 * MIB)
     items = [msgspec.structs.replace(ITEM, key=f"tt{number}/video.mp4") for number in range(4)]
     for item in items:
-        store.begin(item)
+        await store.begin(item)
     assert len(store.incomplete) == 4
     store.adopt("p1", {items[0].key: ITEM.size})
-    last = store.begin(msgspec.structs.replace(ITEM, key="tt9/video.mp4"))
+    last = await store.begin(msgspec.structs.replace(ITEM, key="tt9/video.mp4"))
     gone = [item.key for item in items if item.key not in store.incomplete]
     assert len(gone) == 1
     assert gone != [items[0].key]
@@ -274,7 +290,8 @@ def test_unplanned_objects_that_were_only_begun_make_room_the_oldest_first(tmp_p
     assert last.disk.free_bytes >= 0
 
 
-def test_where_nothing_can_go_the_refusal_names_the_disks(tmp_path: Path) -> None:
-    store = opened(folders(tmp_path), capacity_bytes=MIB)
+@in_a_loop
+async def test_where_nothing_can_go_the_refusal_names_the_disks(tmp_path: Path) -> None:
+    store = await opened(folders(tmp_path), capacity_bytes=MIB)
     with pytest.raises(NoRoom, match=r"tt1/video.mp4 needs 2097\d+ bytes on one disk.*disk1: 1048576 free"):
-        store.begin(ITEM)
+        await store.begin(ITEM)

@@ -54,7 +54,6 @@ class DiskThreads:
         self._started = 0
         self._queue: queue.SimpleQueue[_Call[Any]] = queue.SimpleQueue()
         self._closing: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._closer: threading.Thread | None = None
         self._waiting: set[_Call[Any]] = set()
         self._running: dict[int, _Call[Any]] = {}
         self._stuck: set[_Call[Any]] = set()
@@ -84,6 +83,9 @@ class DiskThreads:
             return call.future
         self._waiting.add(call)
         self._queue.put(call)
+        if not self._started:
+            # Not when the first descriptor is closed: that may be at the end, when no thread starts any more.
+            threading.Thread(target=_close_all, args=(self._closing,), daemon=True).start()
         if self._started < min(self._threads, len(self._waiting)):
             self._started += 1
             threading.Thread(
@@ -94,12 +96,8 @@ class DiskThreads:
         return call.future
 
     def close(self, fd: int) -> None:
-        """Closes the descriptor soon. Safe in any thread."""
+        """Closes the descriptor soon; it was opened by `run`. Safe in any thread, and in ``__del__``."""
         self._closing.put(fd)
-        if self._closer is None:
-            # Two threads that come here at once start two of them, which does no harm.
-            self._closer = threading.Thread(target=_close_all, args=(self._closing,), daemon=True)
-            self._closer.start()
 
     def give_up(self) -> None:
         """Whoever waits gets ETIMEDOUT now; what is queued is not done any more."""

@@ -104,6 +104,7 @@ def running(root: Path, *, start: bool = True, **changes: object) -> Iterator[Ap
         # Nothing listens there: an appliance must serve what it has without its origin.
         "origin": {"bucket": "nowhere", "endpoint_url": "http://127.0.0.1:9"},
         "auth": {"required": False},
+        "disk_retry_s": 3600,
         "cors_origins": ["*"],
         **changes,
     }

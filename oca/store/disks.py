@@ -27,8 +27,11 @@ from oca.store.diskstate import IN_SERVICE, State
 FORMAT: Final = 1
 IDENTITY_NAME: Final = "nearcast.json"
 _USABLE_SHARE: Final = 0.95
-_LOST: Final = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EUCLEAN})
-"""Errors of the device or its file system, not of one file."""
+_LOST: Final = frozenset(
+    {errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.EUCLEAN, errno.ETIMEDOUT}
+    | {errno.ENOTCONN, errno.ECONNABORTED}
+)
+"""Errors of the device or its file system, not of one file. The last two are a FUSE whose daemon is gone."""
 _TAKEN_AWAY: Final = frozenset({errno.EACCES, errno.EPERM})
 """All files are ours, so one that we may not touch means that somebody changed the disk under us."""
 HANGS_S: Final = 15.0
@@ -306,7 +309,7 @@ def flushing_s(size: int) -> float:
 
 def is_disk_fault(error: OSError) -> bool:
     """Whether an error speaks against the whole disk, and not against one file or its size."""
-    return error.errno in _LOST or error.errno in _TAKEN_AWAY or error.errno == errno.ETIMEDOUT
+    return error.errno in _LOST or error.errno in _TAKEN_AWAY
 
 
 def is_full(error: OSError) -> bool:

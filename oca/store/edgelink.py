@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Callable
@@ -134,7 +135,12 @@ class EdgeLinks:
         link.send(await self._puller.locate(key))
 
     def _fault(self, message: ipc.Fault) -> None:
-        error = OSError(message.errno, os.strerror(message.errno))
+        said = (
+            "the disk hangs: a worker's read"
+            if message.errno == errno.ETIMEDOUT
+            else os.strerror(message.errno)
+        )
+        error = OSError(message.errno, said)
         event(log, "read failed", logging.ERROR, key=message.key, disk=message.disk, why=error.strerror)
         for disk in self._store.disks:
             if str(disk.path) == message.disk:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -24,6 +26,7 @@ from fill.publish.upload import Finished, describe, upload_media, write_catalog
 from fill.version import version_name
 from oca.store.disks import Disk, mark
 from oca.store.ingest import IngestServer
+from oca.store.joining import Joining
 from oca.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
 from contracts.catalog import TitleEntry
 
 APPLIANCE = "isp-a1"
-
-T = TypeVar("T")
 
 
 class StorekeeperThread:
@@ -44,19 +45,21 @@ class StorekeeperThread:
         self.disk.mkdir(exist_ok=True)
         mark(self.disk, APPLIANCE)
         self.store = Store(APPLIANCE, [Disk(self.disk, capacity_bytes)])
-        self.store.open()
         self.socket = folder / "ingest.sock"
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        joining = Joining(self.store, time.monotonic, 3600)
+        asyncio.run_coroutine_threadsafe(joining.open(), self._loop).result(10)
         server = IngestServer(self.store, lambda _: None)
         self._server = asyncio.run_coroutine_threadsafe(server.listen(self.socket), self._loop).result(10)
 
-    def call(self, ask: Callable[[], T]) -> T:
-        """``ask`` in the storekeeper's own thread."""
+    def call(self, ask: Callable[[], Any]) -> Any:
+        """``ask`` in the storekeeper's own thread; what it awaits is awaited."""
 
-        async def asked() -> T:
-            return ask()
+        async def asked() -> Any:
+            found = ask()
+            return await found if inspect.isawaitable(found) else found
 
         return asyncio.run_coroutine_threadsafe(asked(), self._loop).result(10)
 

@@ -23,14 +23,14 @@ from demo.origin import OriginServer
 from oca.objectfile import complete_path
 from tests.appliance import published
 from tests.component.oca.metrics import status
-from tests.component.oca.test_serving import Answer, ask
+from tests.component.oca.test_serving import ask
 from tests.component.oca.twodisks import MIB, World, ext4, run, tmpfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
-_AT_ONCE = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH: as if the cable were pulled
+SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
+AT_ONCE = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH: as if the cable were pulled
 _FIBMAP = 1
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
@@ -108,7 +108,7 @@ def test_a_disk_that_answers_nothing_but_eio(world: World, heals: bool) -> None:
             appliance.put(*good)
             world.is_hit(bad)
             folder = os.open(world.bad, os.O_RDONLY)
-            fcntl.ioctl(folder, _SHUTDOWN, _AT_ONCE)
+            fcntl.ioctl(folder, SHUTDOWN, AT_ONCE)
             os.close(folder)
             assert set(world.serves(bad, missed)) <= {503, None}
             world.check_failed("Input/output error (EIO)")
@@ -263,25 +263,3 @@ def test_descriptors_run_out(world: World) -> None:
         assert {world.disk(disk)["state"] for disk in (world.bad, world.good)} == {"serving"}
         world.serves(held_one, missed)
         world.check_counted(world.bad, world.good)
-
-
-def test_a_disk_that_hangs_holds_up_no_hit_of_another(world: World) -> None:
-    """Writes to a frozen file system wait, for ever if need be; whoever waits for them is told so in time."""
-    with ext4(world.bad), ExitStack() as stack:
-        bad, good, missed = (world.publish(disk) for disk in (world.bad, world.good, world.bad))
-        with world.start(pull={"wait_timeout_s": 2}) as appliance:
-            appliance.put(*bad)
-            appliance.put(*good)
-            run("fsfreeze", "-f", world.bad)
-            thaw = stack.enter_context(ExitStack())
-            thaw.callback(run, "fsfreeze", "-u", world.bad)
-            with appliance.connect() as waiting, waiting.makefile("rb") as file:
-                waiting.sendall(f"GET /{missed[0]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-                for _ in range(20):
-                    world.is_hit(good)
-                    world.is_hit(bad)
-                assert Answer(file).status == 504
-            thaw.close()
-            world.serves(missed)
-            assert world.disk(world.bad)["state"] == "serving"
-            world.check_counted(world.bad, world.good)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,6 +185,12 @@ class World:
         while not complete_path(self.good, item[0]).exists():
             assert time.monotonic() < until, held(self.good)
             time.sleep(0.05)
+
+    def purge(self, **which: str) -> Any:
+        """What the admin port says of a purge."""
+        url = f"http://127.0.0.1:{self.running.admin}/v1/purge"
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(which).encode())) as answer:
+            return json.load(answer)
 
     def is_hit(self, item: Object) -> None:
         answer = ask(self.running, target=f"/{item[0]}")

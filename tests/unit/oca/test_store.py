@@ -106,6 +106,7 @@ async def test_of_two_copies_the_one_published_later_stays(tmp_path: Path, newer
     lay(complete_path(first, KEY), newer if newer_first else ITEM, DATA)
     lay(complete_path(second, KEY), ITEM if newer_first else newer, DATA)
     store = await opened([first, second])
+    await store.settled()
     entry = store.index.get(KEY)
     assert entry is not None
     assert entry.etag == '"later"'

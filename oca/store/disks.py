@@ -12,7 +12,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -254,6 +254,17 @@ class Disk:
     def remove(self, key: str) -> None:
         """Removes the complete object; whoever has it open keeps reading it."""
         complete_path(self.path, key).unlink(missing_ok=True)
+
+    def remove_all(self, keys: Iterable[str]) -> None:
+        """Removes complete objects, as many as can be; raises the last OSError."""
+        failed: OSError | None = None
+        for key in keys:
+            try:
+                self.remove(key)
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def quarantine(self, key: str) -> None:
         """Puts the complete object where nobody serves it. Raises OSError."""

@@ -63,6 +63,8 @@ class Store:
         self.on_failed: list[Callable[[Disk], None]] = []
         """Called with a disk that is out of service from now on."""
         self._chores: set[asyncio.Task[None]] = set()
+        self.moving: dict[str, Incomplete] = {}
+        """Copies of complete objects, on their way to another disk (`oca.store.mover`)."""
         self.meanwhile = Meanwhile()
         for disk in self.disks:
             self.watch(disk)
@@ -134,6 +136,7 @@ class Store:
         """Makes room and takes it. The file is there once `Incomplete.made` is done. Raises `NoRoom`."""
         disks = [disk for disk in self.disks if tries[disk] < _TRIES]
         place = choose_place(item.key, disk_bytes(item), disks, self.index, self.incomplete)
+        self.drop_copy(item.key)
         self.evict(place.evict)
         for lesser in place.give_up:
             self.abandon(lesser)
@@ -232,6 +235,23 @@ class Store:
                 item.disk.used_bytes -= item.disk_bytes
                 self._remove(item.disk, (key,), item.discard)
 
+    def drop_copy(self, key: str) -> None:
+        """Ends the move of a complete object, if one is under way: what is on the target goes."""
+        copy = self.moving.pop(key, None)
+        if copy is not None:
+            copy.dropped = True
+            if copy.disk.counted:
+                copy.disk.used_bytes -= copy.disk_bytes
+                self._remove(copy.disk, (key,), copy.discard)
+
+    def moved(self, entry: Entry) -> None:
+        """The copy of ``entry`` counts from now on, and not the file that it was made of."""
+        copy = self.moving.pop(entry.key)
+        source, entry.disk = entry.disk, copy.disk
+        if source.counted:
+            source.used_bytes -= entry.disk_bytes
+            self._remove(source, (entry.key,), partial(source.remove, entry.key))
+
     def evict(self, entries: Iterable[Entry]) -> list[asyncio.Task[None]]:
         """Removes complete objects. Responses in flight keep their open file.
 
@@ -242,13 +262,14 @@ class Store:
         for entry in entries:
             if self.index.get(entry.key) is entry and entry.disk.counted:
                 self.index.remove(entry.key)
+                self.drop_copy(entry.key)
                 entry.disk.used_bytes -= entry.disk_bytes
                 gone[entry.disk].append(entry.key)
         removing = []
         for disk, keys in gone.items():
             self.tell(ipc.Forget(tuple(keys)))
             event(log, "objects removed", count=len(keys), first=keys[0], disk=str(disk.path))
-            removing.append(self._remove(disk, tuple(keys), partial(_each, disk.remove, keys)))
+            removing.append(self._remove(disk, tuple(keys), partial(disk.remove_all, keys)))
         return removing
 
     def _remove(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> asyncio.Task[None]:
@@ -324,13 +345,18 @@ class Store:
         cut short every answer of the object, even after its disk was taken out of service.
         """
         if is_disk_fault(error) and error.errno != errno.ETIMEDOUT:
-            entry = self.index.get(key)
-            if entry is not None and entry.disk is disk:
-                self.index.remove(key)
-                disk.used_bytes -= entry.disk_bytes
-                self.tell(ipc.Forget((key,)))
-            self._chore(self._quarantine(disk, key))
+            self.distrust(key, disk)
         self.blame(disk, error)
+
+    def distrust(self, key: str, disk: Disk) -> None:
+        """Puts the complete object that is on ``disk`` where nobody serves it."""
+        entry = self.index.get(key)
+        if entry is not None and entry.disk is disk:
+            self.index.remove(key)
+            self.drop_copy(key)
+            disk.used_bytes -= entry.disk_bytes
+            self.tell(ipc.Forget((key,)))
+        self._chore(self._quarantine(disk, key))
 
     async def _quarantine(self, disk: Disk, key: str) -> None:
         # Where not even this works, the file system takes no write: whoever can be read is read on.
@@ -343,6 +369,10 @@ class Store:
         begun = [item for item in self.incomplete.values() if item.disk is disk]
         for key in lost:
             self.index.remove(key)
+            self.drop_copy(key)
+        for key, copy in list(self.moving.items()):
+            if copy.disk is disk:
+                self.drop_copy(key)
         for item in begun:
             item.dropped = True
             del self.incomplete[item.item.key]
@@ -370,15 +400,3 @@ class Store:
     def tell(self, message: ipc.ToEdge) -> None:
         for listener in self.listeners:
             listener(message)
-
-
-def _each(remove: Callable[[str], None], keys: Iterable[str]) -> None:
-    """Removes them all, as far as that goes; raises the last OSError."""
-    failed: OSError | None = None
-    for key in keys:
-        try:
-            remove(key)
-        except OSError as error:
-            failed = error
-    if failed is not None:
-        raise failed

@@ -258,8 +258,8 @@ def test_a_reserved_file_that_vanishes_is_reserved_again(
     setup.plan()
     begin, begun = storekeeper.store.begin, list[Incomplete]()
 
-    def begin_and_lose(item: catalog.CatalogObject, *, allocate: bool = False) -> Incomplete:
-        made = begin(item, allocate=allocate)
+    async def begin_and_lose(item: catalog.CatalogObject, *, allocate: bool = False) -> Incomplete:
+        made = await begin(item, allocate=allocate)
         if item.key == VIDEO and not begun:
             begun.append(made)
             made.path.unlink()

@@ -107,6 +107,7 @@ def test_an_input_output_error_takes_the_disk_out_and_another_is_chosen(
     mark(second, APPLIANCE)
     disk = Disk(second, 100 << 20)
     disk.open(APPLIANCE)
+    disk.state = State.SERVING
     storekeeper.store.disks = (*storekeeper.store.disks, disk)
     item = _object(os.urandom(SIZE))
     first = Path(_reserve(client, item).path)

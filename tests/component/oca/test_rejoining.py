@@ -52,7 +52,7 @@ def test_a_disk_that_hangs_holds_up_no_other_and_rejoins(world: World) -> None:
     backing.mkdir()
     world.bad.mkdir()
     with passthrough(backing, world.bad) as daemon:
-        bad, missed = world.publish(world.bad), world.publish(world.bad)
+        bad, missed, last = (world.publish(world.bad) for _ in range(3))
         good, missed_good = world.publish(world.good), world.publish(world.good)
         with world.start(**SOON, pull={"wait_timeout_s": 10}) as appliance:
             appliance.put(*bad)
@@ -82,7 +82,6 @@ def test_a_disk_that_hangs_holds_up_no_other_and_rejoins(world: World) -> None:
             assert not complete_path(world.bad, bad[0]).exists()
             for item in (bad, missed, good):
                 world.is_hit(item)
-            last = world.publish(world.bad)
             world.serves(last)
             until(complete_path(world.bad, last[0]).exists)
 
@@ -107,14 +106,14 @@ def test_a_frozen_disk_is_taken_out_and_rejoins(world: World) -> None:
 
 def test_a_disk_that_failed_and_was_mended_rejoins_with_what_it_held(world: World) -> None:
     with ext4(world.bad):
-        bad, other = world.publish(world.bad), world.publish(world.bad)
+        bad, other, missed = (world.publish(world.bad) for _ in range(3))
         with world.start(**SOON) as appliance:
             appliance.put(*bad)
             appliance.put(*other)
             folder = os.open(world.bad, os.O_RDONLY)
             fcntl.ioctl(folder, SHUTDOWN, AT_ONCE)
             os.close(folder)
-            world.serves(world.publish(world.bad))
+            world.serves(missed)
             until(lambda: bool(world.disk(world.bad)["state"] == "failed"))
             run("umount", "-l", world.bad)
             until(lambda: "is not marked as ours" in world.disk(world.bad)["why"])
@@ -127,12 +126,12 @@ def test_a_disk_that_failed_and_was_mended_rejoins_with_what_it_held(world: Worl
 
 def test_what_was_purged_while_its_disk_was_away_does_not_come_back(world: World) -> None:
     with ext4(world.bad):
-        purged, kept = world.publish(world.bad), world.publish(world.bad)
+        purged, kept, missed = (world.publish(world.bad) for _ in range(3))
         with world.start(**SOON) as appliance:
             appliance.put(*purged)
             appliance.put(*kept)
             run("mount", "-o", "remount,ro", world.bad)
-            world.serves(world.publish(world.bad))
+            world.serves(missed)
             until(lambda: bool(world.disk(world.bad)["state"] == "failed"))
             world.purge(key=purged[0])
             run("mount", "-o", "remount,rw", world.bad)

@@ -8,6 +8,8 @@ Talks to edge workers through `oca.ipc`, to the fill agent through `contracts.in
     incomplete one object on its way in: its file and its verified slices
     index      what is complete, in order of last use; which of it the plan pins
     heat       how often each object was asked for of late, be it here or not
+    joining    a disk is probed and counted, at the start and when it comes back
+    mover      complete objects, from one disk to another
     store      the operations on these, each of which leaves all of them true
     catalog    what exists at the origin, as far as it was read
     upstream   one parent or the origin: bytes of an object, or a named failure

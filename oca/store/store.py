@@ -142,9 +142,7 @@ class Store:
             self.abandon(lesser)
         while len(self.incomplete) >= self._most_begun:
             oldest = next(iter(self.incomplete.values()))
-            event(
-                log, "begun object given up", logging.WARNING, key=oldest.item.key, begun=len(self.incomplete)
-            )
+            event(log, "begun object given up", logging.WARNING, key=oldest.item.key)
             self.abandon(oldest)
         begun = self.incomplete[item.key] = Incomplete(item, place.disk, None)
         place.disk.used_bytes += begun.disk_bytes
@@ -281,9 +279,7 @@ class Store:
             await disk.files.run(remove, extra_s=len(keys) * _REMOVAL_S, always=True)
         except OSError as error:
             if not self.blame(disk, error):
-                event(
-                    log, "cannot remove", logging.ERROR, key=keys[0], disk=str(disk.path), why=error.strerror
-                )
+                event(log, "cannot remove", logging.ERROR, key=keys[0], why=str(error))
         # Again: until now a worker that looked found the file, and has it open.
         self.tell(ipc.Forget(keys, str(disk.path)))
 

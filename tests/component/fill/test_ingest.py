@@ -16,7 +16,8 @@ from contracts.ingest import Refusal
 from contracts.objectkey import SLICE_BYTES, digest
 from fill.agent.storekeeper import Refused, Storekeeper
 from oca.objectfile import complete_path
-from oca.store.disks import Disk, State, mark
+from oca.store.disks import Disk, mark
+from oca.store.diskstate import State
 from tests.component.fill.conftest import APPLIANCE, StorekeeperThread
 
 SIZE = 2 * SLICE_BYTES + 3

@@ -25,6 +25,7 @@ class Problem(enum.Enum):
     UNKNOWN_SESSION = (404, "No such session")
     METHOD = (405, "The method is not allowed here")
     REQUEST_TIMEOUT = (408, "The request did not arrive in time")
+    CONFLICT = (409, "This cannot be done now")
     PRECONDITION = (412, "A precondition of the request does not hold")
     TOO_LARGE = (413, "The request is too large")
     URI_TOO_LONG = (414, "The request target is too long")

@@ -25,9 +25,11 @@ from prometheus_client.metrics_core import Metric
 from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions
-from oca.status import DeliveryStatus, ObjectStatus, Purged, Status
+from oca.diskrequest import DiskRequest, Refused
+from oca.status import DeliveryStatus, DiskStatus, ObjectStatus, Purged, Status
 
-_MAX_BODY_BYTES: Final = 4096
+_MAX_BODY_BYTES: Final = 16384
+_SERVING: Final = frozenset({"serving", "draining", "drained"})
 
 
 class Purge(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,6 +62,7 @@ class Admin:
         not_ready: Callable[[], str | None],
         drain: Callable[[bool], None],
         purge: Callable[[Callable[[str], bool]], Awaitable[Purged]],
+        disk_operation: Callable[[DiskRequest], Awaitable[None]],
     ) -> None:
         self._status = status
         self._traffic = traffic
@@ -67,6 +70,7 @@ class Admin:
         self._not_ready = not_ready
         self._drain = drain
         self._purge = purge
+        self._disk_operation = disk_operation
         self._registry = CollectorRegistry()
         self._registry.register(self)  # any object with collect()
 
@@ -79,6 +83,7 @@ class Admin:
                 web.get("/metrics", self._metrics),
                 web.get("/v1/status", self._get_status),
                 web.get("/v1/disks", self._get_disks),
+                web.post("/v1/disks", self._post_disks),
                 web.get("/v1/objects/{key:.+}", self._get_object),
                 web.post("/v1/drain", self._post_drain),
                 web.post("/v1/undrain", self._post_undrain),
@@ -103,6 +108,15 @@ class Admin:
         return _json(self._status())
 
     async def _get_disks(self, _: web.Request) -> web.Response:
+        return _json(self._status().disks)
+
+    async def _post_disks(self, request: web.Request) -> web.Response:
+        try:
+            await self._disk_operation(msgspec.json.decode(await request.read(), type=DiskRequest))
+        except msgspec.DecodeError as error:
+            return problem(Problem.BAD_FIELD, str(error))
+        except Refused as error:
+            return problem(Problem.CONFLICT, str(error))
         return _json(self._status().disks)
 
     async def _get_object(self, request: web.Request) -> web.Response:
@@ -140,13 +154,7 @@ class Admin:
         ]
         metrics += _counted(traffic)
         metrics += _measured(traffic)
-        capacity = GaugeMetricFamily("oca_disk_capacity_bytes", "Bytes we may use", labels=["disk"])
-        used = GaugeMetricFamily("oca_disk_used_bytes", "Bytes promised to objects", labels=["disk"])
-        serving = GaugeMetricFamily("oca_disk_serving", "1 when the disk is in service", labels=["disk"])
-        for disk in status.disks:
-            capacity.add_metric([disk.path], disk.capacity_bytes)
-            used.add_metric([disk.path], disk.used_bytes)
-            serving.add_metric([disk.path], int(disk.state == "serving"))
+        metrics += _disks(status.disks)
         received = CounterMetricFamily("oca_upstream_received_bytes", "Bytes pulled", labels=["upstream"])
         faults = CounterMetricFamily("oca_upstream_faults", "Failed pulls", labels=["upstream", "fault"])
         passed_over = GaugeMetricFamily(
@@ -157,7 +165,7 @@ class Admin:
             passed_over.add_metric([upstream.name], int(upstream.breaker == "open"))
             for fault, count in upstream.faults.items():
                 faults.add_metric([upstream.name, fault], count)
-        metrics += [capacity, used, serving, received, faults, passed_over]
+        metrics += [received, faults, passed_over]
         if status.delivery is not None:
             metrics += _delivery_log(status.delivery)
         if status.plan is not None:
@@ -167,6 +175,24 @@ class Admin:
                 )
             )
         return metrics
+
+
+def _disks(disks: tuple[DiskStatus, ...]) -> list[Metric]:
+    families: list[tuple[type[Metric], str, str, Callable[[DiskStatus], float]]] = [
+        (GaugeMetricFamily, "oca_disk_capacity_bytes", "Bytes we may use", lambda disk: disk.capacity_bytes),
+        (GaugeMetricFamily, "oca_disk_used_bytes", "Bytes promised to objects", lambda disk: disk.used_bytes),
+        (GaugeMetricFamily, "oca_disk_pinned_bytes", "Of the plan", lambda disk: disk.pinned_bytes),
+        (GaugeMetricFamily, "oca_disk_serving", "1 when in service", lambda disk: disk.state in _SERVING),
+        (CounterMetricFamily, "oca_disk_faults", "Times taken out of service", lambda disk: disk.faults),
+        (GaugeMetricFamily, "oca_disk_heat", "Requests of late for what is on it", lambda disk: disk.heat),
+    ]
+    metrics = []
+    for kind, name, sentence, value in families:
+        family = kind(name, sentence, labels=["disk"])  # type: ignore[call-arg]
+        for disk in disks:
+            family.add_metric([disk.path], value(disk))  # type: ignore[attr-defined]
+        metrics.append(family)
+    return metrics
 
 
 def _delivery_log(status: DeliveryStatus) -> list[Metric]:

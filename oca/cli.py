@@ -1,11 +1,9 @@
-"""The commands of an appliance: init, serve, doctor, status, drain, undrain."""
+"""The commands of an appliance: init, serve, doctor, status, drain, undrain; disks are in `oca.diskcommands`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +11,9 @@ import msgspec
 
 from daemon.cli import CommandError, Exit, human_bytes, human_rate, print_json, print_table, run
 from daemon.log import setup
-from oca.config import Config, load_config
+from oca import diskcommands
+from oca.adminclient import ask
+from oca.config import load_config
 from oca.status import Status
 
 _DEFAULT_CONFIG = Path("/etc/nearcast/oca.yaml")
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         if name != "serve":
             command.add_argument("--json", action="store_true", help="for machines")
         command.set_defaults(command=function)
+    diskcommands.add_to(commands, _DEFAULT_CONFIG)
     return parser
 
 
@@ -99,7 +100,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    raw = _ask(load_config(arguments.config), "GET", "/v1/status")
+    raw = ask(load_config(arguments.config), "GET", "/v1/status")
     status = msgspec.json.decode(raw, type=Status)
     if arguments.json:
         print_json(status)
@@ -165,27 +166,12 @@ def _undrain(arguments: argparse.Namespace) -> int:
 
 
 def _set_drain(arguments: argparse.Namespace, path: str) -> int:
-    answer = msgspec.json.decode(_ask(load_config(arguments.config), "POST", path))
+    answer = msgspec.json.decode(ask(load_config(arguments.config), "POST", path))
     if arguments.json:
         print_json(answer)
     else:
         print(answer["state"])
     return Exit.DONE
-
-
-def _ask(config: Config, method: str, path: str) -> bytes:
-    """The admin port's answer; raises `CommandError` when the appliance does not run."""
-    url = f"http://{config.admin}{path}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(urllib.request.Request(url, method=method), timeout=10) as answer:
-            raw: bytes = answer.read(64 << 20)
-            return raw
-    except urllib.error.HTTPError as error:
-        raise CommandError(f"{url} answered {error.code}") from None
-    except OSError as error:
-        why = getattr(error, "reason", error)
-        raise CommandError(f"{config.appliance} does not answer at {url}: {why}") from None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from contracts.fleet import HttpUrl
 from contracts.plan import Name
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
+from oca.tier import Tier
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
@@ -37,6 +38,14 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Annotated[str, Meta(pattern=r"^/", description="folder on a file system of its own")]
     capacity_bytes: Annotated[int, Meta(ge=1)] | None = None
     """Bytes we may use; 95 % of the file system when left out."""
+    share: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Of the file system, what we may use, instead of capacity_bytes."""
+    tier: Tier | None = msgspec.field(default=None, name="class")
+    """flash or bulk; as the kernel says of the device when left out, and bulk where it says nothing."""
+
+    def __post_init__(self) -> None:
+        if self.capacity_bytes is not None and self.share is not None:
+            raise ValueError("capacity_bytes and share exclude one another: name one of them")
 
 
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +134,17 @@ class Pull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalog_refresh_s: Seconds = 30
 
 
+class Tiers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How objects move between disks while the appliance serves."""
+
+    move_bps: Annotated[int, Meta(ge=1_000_000, le=100_000_000_000)] = 400_000_000
+    """Bits per second that all moves together read."""
+    hot_requests: Annotated[int, Meta(ge=1, le=60_000)] = 20
+    """Of late, from which on an object of a bulk disk is moved to a flash disk."""
+    half_life_s: Seconds = 3600
+    """After this a request counts half."""
+
+
 class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The delivery log: to which bucket it goes. What is left out is as under origin."""
 
@@ -175,6 +195,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout_s: Seconds = 30
     """For responses in flight when the appliance, or a worker, ends."""
     pull: Pull = Pull()
+    tiers: Tiers = Tiers()
     delivery: Delivery | None = None
     """What was delivered, to S3 every hour, for popularity; not gathered without this section."""
     access_log: Annotated[str, Meta(pattern="^/", description="file for a line per request")] | None = None
@@ -220,6 +241,7 @@ __all__ = [
     "Parent",
     "Pull",
     "Steering",
+    "Tiers",
     "Tls",
     "load_config",
     "split_address",

@@ -18,8 +18,10 @@ from daemon.cli import human_bytes
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, get, open_client
 from oca.config import Config
+from oca.config import Disk as ConfiguredDisk
 from oca.identity import Identity
 from oca.store.disks import Disk, DiskError
+from oca.tier import Tier, tier_of
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -60,9 +62,9 @@ def _identity(config: Config) -> str:
     return str(config.identity_file)
 
 
-def _disk(config: Config, configured: object) -> str:
-    path = Path(getattr(configured, "path", ""))
-    disk = Disk(path, getattr(configured, "capacity_bytes", None))
+def _disk(config: Config, configured: ConfiguredDisk) -> str:
+    path = Path(configured.path)
+    disk = Disk(path, configured.capacity_bytes, share=configured.share, tier=configured.tier)
     disk.open(config.appliance)
     if not os.access(path, os.W_OK):
         raise _Wrong("not writable for this user")
@@ -70,7 +72,20 @@ def _disk(config: Config, configured: object) -> str:
     total = room.f_blocks * room.f_frsize
     if disk.capacity_bytes > total:
         raise _Wrong(f"capacity_bytes is {human_bytes(disk.capacity_bytes)}, the disk {human_bytes(total)}")
-    return f"{human_bytes(disk.capacity_bytes)} usable, {human_bytes(room.f_bavail * room.f_frsize)} free"
+    device = tier_of(path)
+    if configured.tier is Tier.FLASH and device is Tier.BULK:
+        raise _Wrong("class is flash, and the kernel says that the device rotates: say bulk")
+    if path.stat().st_dev == path.parent.stat().st_dev and not os.path.ismount(path):
+        where = "not a mount of its own: it shares a file system with " + str(path.parent)
+    else:
+        where = "a mount of its own"
+    said = (
+        "" if configured.tier is not None else " (by its device)" if device is not None else " (by default)"
+    )
+    return (
+        f"{disk.tier.value}{said}, {human_bytes(disk.capacity_bytes)} usable, "
+        f"{human_bytes(room.f_bavail * room.f_frsize)} free, {where}"
+    )
 
 
 def _keys(config: Config) -> str:

@@ -22,6 +22,13 @@ class DiskStatus(msgspec.Struct, frozen=True):
     used_bytes: Annotated[int, Meta(description="complete objects, and all of each incomplete one")]
     objects: int
     why: Annotated[str, Meta(description="why it is not in service")] = ""
+    tier: Annotated[str, Meta(description="flash or bulk")] = msgspec.field(default="bulk", name="class")
+    pinned_bytes: Annotated[int, Meta(description="of the plan")] = 0
+    demand_bytes: Annotated[int, Meta(description="complete, and not in the plan")] = 0
+    hot_bytes: Annotated[int, Meta(description="not in the plan, but asked for often")] = 0
+    faults: Annotated[int, Meta(description="how often it was taken out of service")] = 0
+    heat: Annotated[float, Meta(description="requests of the last ten minutes, older ones count half")] = 0
+    stays: Annotated[int, Meta(description="drained: objects that found no room elsewhere")] = 0
 
 
 class PlanStatus(msgspec.Struct, frozen=True):

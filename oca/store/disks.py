@@ -23,6 +23,7 @@ from contracts.objectkey import object_hash
 from oca.diskthreads import DiskThreads
 from oca.objectfile import BadObjectFile, complete_path, description, incomplete_path, read_description
 from oca.store.diskstate import IN_SERVICE, State
+from oca.tier import Tier, tier_of
 
 FORMAT: Final = 1
 IDENTITY_NAME: Final = "nearcast.json"
@@ -60,8 +61,21 @@ class Disk:
     other, or by ``contents`` where they read and write what is in files.
     """
 
-    def __init__(self, path: Path, capacity_bytes: int | None, *, patience_s: float = HANGS_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        capacity_bytes: int | None,
+        *,
+        share: float | None = None,
+        tier: Tier | None = None,
+        patience_s: float = HANGS_S,
+    ) -> None:
         self.path = path
+        self.tier = tier or Tier.BULK
+        self.heat = 0.0
+        """Requests of late for what is on it: one of ten minutes ago counts half."""
+        self.drains = False
+        """An operator wants it empty: also after it failed and came back."""
         self.state = State.FAILED
         self.why = "not opened yet"
         self.files = DiskThreads(str(path), 1, patience_s)
@@ -73,6 +87,8 @@ class Disk:
         self.faults = 0
         """How often it was taken out of service."""
         self._configured_bytes = capacity_bytes
+        self._share = share or _USABLE_SHARE
+        self._tier = tier
 
     @property
     def counted(self) -> bool:
@@ -119,7 +135,8 @@ class Disk:
             raise DiskError(f"{self.path}: {error.strerror}") from None
         if room.f_flag & os.ST_RDONLY:
             raise DiskError(f"{self.path} is mounted read-only: look for its errors in the kernel's log")
-        self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
+        self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * self._share)
+        self.tier = self._tier or tier_of(self.path) or Tier.BULK
         self.why, self.used_bytes, self.overfull = "", 0, False
 
     def probe(self) -> None:
@@ -185,7 +202,7 @@ class Disk:
         Of the ``used_bytes`` that we promised to objects, ``unwritten_bytes`` are not written yet. Raises OSError.
         """
         room = os.statvfs(self.path)
-        configured = self._configured_bytes or int(room.f_blocks * room.f_frsize * _USABLE_SHARE)
+        configured = self._configured_bytes or int(room.f_blocks * room.f_frsize * self._share)
         really = used_bytes + room.f_bavail * room.f_frsize - unwritten_bytes
         self.capacity_bytes = max(0, min(configured, really))
         self.overfull = self.capacity_bytes < configured

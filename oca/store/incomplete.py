@@ -18,6 +18,14 @@ class WrongSlice(Exception):
     """These bytes are not the slice that was published."""
 
 
+class Corrupt(Exception):
+    """Slices of the file are not the published bytes; they must be fetched again."""
+
+    def __init__(self, key: str, slices: list[int]) -> None:
+        super().__init__(f"{key}: {len(slices)} slices are missing or wrong, the first is {slices[0]}")
+        self.slices = slices
+
+
 class Incomplete:
     """Keeps the file open once it is used. A slice counts as verified only after its bytes are in the file."""
 

@@ -14,9 +14,9 @@ from contracts import VERSION, ingest
 from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
 from contracts.ingest import Refusal
 from daemon.log import event
-from oca.store.incomplete import Incomplete
+from oca.store.incomplete import Corrupt, Incomplete
 from oca.store.place import NoRoom
-from oca.store.store import Corrupt, Store
+from oca.store.store import Store
 
 log = logging.getLogger("oca.store.ingest")
 

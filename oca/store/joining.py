@@ -35,6 +35,8 @@ class Joining:
         self._first_look_s = first_look_s
         self._patience: dict[Disk, Patience] = {}
         self._looks: dict[Disk, asyncio.Task[None]] = {}
+        self.on_joined: list[Callable[[Disk], None]] = []
+        """Called with a disk that is in service from now on."""
         store.on_failed.append(self._failed)
 
     async def open(self) -> None:
@@ -79,6 +81,8 @@ class Joining:
         self._forget_what_was_missed()
         self._store.tell(self._store.in_service())
         event(log, "disk in service", disk=str(disk.path), used=disk.used_bytes, capacity=disk.capacity_bytes)
+        for listener in self.on_joined:
+            listener(disk)
 
     def _forget_what_was_missed(self) -> None:
         if all(disk.in_service for disk in self._store.disks):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from oca.objectfile import disk_rank
 from oca.store.disks import Disk
 from oca.store.diskstate import State
 from oca.store.incomplete import Incomplete
 from oca.store.index import Entry, Index
+from oca.tier import Tier
+
+_PLANNED_SHARE: Final = 0.8
+"""Of the flash disks: the rest is for what turns out to be hot, and for descriptions."""
 
 
 class NoRoom(Exception):
@@ -22,16 +26,48 @@ class Place(NamedTuple):
     give_up: list[Incomplete]
 
 
+class TierChoice:
+    """Which tier an object belongs on."""
+
+    def __init__(self) -> None:
+        self.is_hot: Callable[[str], bool] = lambda _: False
+        """Whether an object is asked for so often that it belongs on flash."""
+        self._on_flash: frozenset[str] = frozenset()
+
+    def adopt(self, planned: Mapping[str, int], disks: Iterable[Disk]) -> None:
+        """Of a plan, most wanted first: as much of it as surely fits goes onto flash."""
+        left = _PLANNED_SHARE * sum(disk.capacity_bytes for disk in disks if disk.tier is Tier.FLASH)
+        chosen = []
+        for key, size in planned.items():
+            left -= size
+            if left < 0:
+                break
+            chosen.append(key)
+        self._on_flash = frozenset(chosen)
+
+    def tier_for(self, key: str) -> Tier:
+        """By its place in the plan, or because it is hot; anything else goes onto bulk."""
+        return Tier.FLASH if key in self._on_flash or self.is_hot(key) else Tier.BULK
+
+    def is_planned_there(self, key: str) -> bool:
+        return key in self._on_flash
+
+
 def choose_place(
-    key: str, cost_bytes: int, disks: Sequence[Disk], index: Index, incomplete: Mapping[str, Incomplete]
+    key: str,
+    cost_bytes: int,
+    tier: Tier,
+    disks: Sequence[Disk],
+    index: Index,
+    incomplete: Mapping[str, Incomplete],
 ) -> Place:
     """The best of ``disks`` for an object of ``cost_bytes``; raises `NoRoom`.
 
-    Hashing spreads load and lets a worker guess right; a disk without room is passed over. Complete objects
-    that are not planned go first, those that were only begun where that is not enough.
+    Disks of ``tier`` come first. Within a tier hashing spreads load and lets a worker guess right; a disk
+    without room is passed over. Complete objects that are not planned go first, those that were only begun
+    where that is not enough.
     """
-    ranked = [disk for disk in disks if disk.state is State.SERVING]
-    ranked.sort(key=lambda disk: disk_rank(str(disk.path), key))
+    ranked = ranked_disks(key, tier, disks)
     for disk in ranked:
         victims = index.victims(disk, cost_bytes)
         if victims is not None:
@@ -45,6 +81,12 @@ def choose_place(
     raise NoRoom(
         f"{key} needs {cost_bytes} bytes on one disk and nothing unplanned is left to evict ({free})"
     )
+
+
+def ranked_disks(key: str, tier: Tier, disks: Sequence[Disk]) -> list[Disk]:
+    """Those that take new objects, the best for ``key`` first."""
+    ranked = [disk for disk in disks if disk.state is State.SERVING]
+    return sorted(ranked, key=lambda disk: (disk.tier is not tier, disk_rank(str(disk.path), key)))
 
 
 def _begun_to_give_up(

@@ -26,11 +26,11 @@ from daemon.log import event
 from oca import ipc
 from oca.objectfile import disk_bytes
 from oca.store.disks import Disk, flushing_s, is_disk_fault, is_full
-from oca.store.diskstate import State
-from oca.store.incomplete import Incomplete
+from oca.store.diskstate import Event, State, after
+from oca.store.incomplete import Corrupt, Incomplete
 from oca.store.index import Entry, Index
 from oca.store.meanwhile import Meanwhile
-from oca.store.place import choose_place
+from oca.store.place import TierChoice, choose_place
 
 log = logging.getLogger("oca.store")
 
@@ -42,14 +42,6 @@ _REMOVAL_S: Final = 0.01
 """Of patience, for each file that is removed in one go."""
 
 
-class Corrupt(Exception):
-    """Slices of the file are not the published bytes; they must be fetched again."""
-
-    def __init__(self, key: str, slices: list[int]) -> None:
-        super().__init__(f"{key}: {len(slices)} slices are missing or wrong, the first is {slices[0]}")
-        self.slices = slices
-
-
 class Store:
     def __init__(self, appliance: str, disks: Sequence[Disk]) -> None:
         self.appliance = appliance
@@ -57,6 +49,7 @@ class Store:
         self.index = Index()
         self.incomplete: dict[str, Incomplete] = {}
         self.plan: str | None = None
+        self.choice = TierChoice()
         self.listeners: list[Listener] = []
         self._most_begun = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         """Each incomplete object in use has a file open, and the rest of the process needs some too."""
@@ -85,9 +78,10 @@ class Store:
         disk.used_bytes += disk_bytes(item)
 
     def adopt(self, version: str, planned: Mapping[str, int]) -> None:
-        """From now on this is the plan: its keys are pinned."""
+        """From now on this is the plan, most wanted first: its keys are pinned."""
         self.plan = version
         self.index.pin(planned)
+        self.choice.adopt(planned, self.disks)
 
     async def held(self, key: str) -> Entry | None:
         """The complete object, after a look whether it is still on its disk: somebody may have removed it."""
@@ -135,7 +129,8 @@ class Store:
     def _begin(self, item: CatalogObject, allocate: bool, tries: Counter[Disk]) -> Incomplete:
         """Makes room and takes it. The file is there once `Incomplete.made` is done. Raises `NoRoom`."""
         disks = [disk for disk in self.disks if tries[disk] < _TRIES]
-        place = choose_place(item.key, disk_bytes(item), disks, self.index, self.incomplete)
+        tier = self.choice.tier_for(item.key)
+        place = choose_place(item.key, disk_bytes(item), tier, disks, self.index, self.incomplete)
         self.drop_copy(item.key)
         self.evict(place.evict)
         for lesser in place.give_up:
@@ -333,6 +328,12 @@ class Store:
         event(log, "disk failed", logging.ERROR, disk=str(disk.path), why=why, objects=lost)
         for listener in self.on_failed:
             listener(disk)
+
+    def take_out(self, disk: Disk) -> None:
+        """The disk is none of ours from now on."""
+        disk.state = after(disk.state, Event.REMOVE)
+        self.disks = tuple(other for other in self.disks if other is not disk)
+        self._lose(disk)
 
     def unreadable(self, key: str, disk: Disk, error: OSError) -> None:
         """A worker failed to read the object from ``disk``: blames it, and nobody finds the file again.

@@ -28,20 +28,27 @@ from oca.counters import Counters
 from oca.heartbeat import Heart
 from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
-from oca.status import DiskStatus, HitRatio, ObjectStatus, PlanStatus, Purged, Status, UpstreamStatus
+from oca.status import HitRatio, ObjectStatus, PlanStatus, Purged, Status, UpstreamStatus
 from oca.store.catalog import CatalogView
+from oca.store.census import Census
 from oca.store.deliverylog import DeliveryLog
-from oca.store.disks import Disk
+from oca.store.disklist import DiskList, disk_of
 from oca.store.edgelink import EdgeLinks
+from oca.store.heat import Heat
 from oca.store.ingest import IngestServer
 from oca.store.joining import Joining
+from oca.store.mover import Mover
+from oca.store.operations import Operations
 from oca.store.pull import Puller
 from oca.store.store import Store
+from oca.store.tiering import Tiering
 from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_session
 
 log = logging.getLogger("oca.store")
 
 _RATE_WINDOW_S = 5.0
+_HEAT_OBJECTS = 1 << 20
+"""Distinct objects between two ageings, up to which the sketch tells them well apart: 6 MiB."""
 _LAST_REPORTS_S = 1.0
 """For workers that end with us to say what they counted; they have gone already when the supervisor stops us."""
 _SYNC_S = 2.0
@@ -55,14 +62,25 @@ class Storekeeper:
         self.config = config
         self.started = time.monotonic()
         self.version = metadata.version("nearcast") if _installed() else "checkout"
+        self.disk_list = DiskList(Path(config.state_dir), config.disks)
         self.store = Store(
             config.appliance,
-            [
-                Disk(Path(disk.path), disk.capacity_bytes, patience_s=config.disk_timeout_s)
-                for disk in config.disks
-            ],
+            [disk_of(disk, config.disk_timeout_s) for disk in self.disk_list.load()],
         )
         self.joining = Joining(self.store, time.monotonic, config.disk_retry_s)
+        self.mover = Mover(self.store, config.tiers.move_bps)
+        self.operations = Operations(
+            self.store, self.joining, self.mover, self.disk_list, config.disk_timeout_s
+        )
+        self.census = Census(self.store, self.operations)
+        self.tiering = Tiering(
+            self.store,
+            self.mover,
+            Heat(_HEAT_OBJECTS),
+            time.monotonic,
+            hot_requests=config.tiers.hot_requests,
+            half_life_s=config.tiers.half_life_s,
+        )
         identity = Identity.load(config.appliance, config.identity_file)
         origin = OriginUpstream(config.origin, http)
         upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
@@ -72,6 +90,7 @@ class Storekeeper:
             self.store, self.catalog, upstreams, config.pull, time.monotonic, secrets.SystemRandom()
         )
         self.links = EdgeLinks(self.store, self.puller)
+        self.links.touched.append(self.tiering.touched)
         self.ingest = IngestServer(self.store, self._remember_plan)
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
         self.admin = Admin(
@@ -81,6 +100,7 @@ class Storekeeper:
             self.not_ready,
             self.drain,
             self._purge,
+            self.operations.carry_out,
         )
         self._leaving = False
         self._chores: set[asyncio.Task[None]] = set()
@@ -97,6 +117,7 @@ class Storekeeper:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._announce_end)
+        self.operations.resume()
         await self.joining.open()
         self._recall_plan()
         runner = web.AppRunner(self.admin.application(), access_log=None)
@@ -108,7 +129,8 @@ class Storekeeper:
             await self.ingest.listen(run_dir / ingest.SOCKET_NAME),
         ]
         chores = [
-            asyncio.create_task(chore) for chore in (self.heart.run(), self._refresh_catalog(), self._rate())
+            asyncio.create_task(chore)
+            for chore in (self.heart.run(), self._refresh_catalog(), self._rate(), self.tiering.run())
         ]
         if self.delivery is not None:
             chores.append(asyncio.create_task(self.delivery.run()))
@@ -213,10 +235,6 @@ class Storekeeper:
 
     def status(self) -> Status:
         counters = self.links.traffic.counters
-        on_disk: dict[str, int] = {}
-        for entry in self.store.index:
-            path = str(entry.disk.path)
-            on_disk[path] = on_disk.get(path, 0) + 1
         return Status(
             id=self.config.appliance,
             state=self._state(),
@@ -227,17 +245,7 @@ class Storekeeper:
             tx_bps=self._tx_bps(),
             requests=counters.requests,
             hit_ratio=_hit_ratio(counters),
-            disks=tuple(
-                DiskStatus(
-                    str(disk.path),
-                    disk.state.value,
-                    disk.capacity_bytes,
-                    disk.used_bytes,
-                    on_disk.get(str(disk.path), 0),
-                    disk.why,
-                )
-                for disk in self.store.disks
-            ),
+            disks=self.census.disks(),
             plan=self._plan_status(),
             incomplete=len(self.store.incomplete),
             steering=self.heart.steering(),

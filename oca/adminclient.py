@@ -1,0 +1,36 @@
+"""Asks the admin port of the running appliance, for the commands."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Final
+
+import msgspec
+
+from contracts.problem import Document
+from daemon.cli import CommandError
+from oca.config import Config
+
+_TIMEOUT_S: Final = 60.0
+"""A disk that is added is probed and counted before the answer."""
+_MAX_ANSWER_BYTES: Final = 64 << 20
+
+
+def ask(config: Config, method: str, path: str, body: bytes | None = None) -> bytes:
+    """The admin port's answer; raises `CommandError` when the appliance does not run, or refuses."""
+    url = f"http://{config.admin}{path}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, body, method=method), timeout=_TIMEOUT_S) as answer:
+            raw: bytes = answer.read(_MAX_ANSWER_BYTES)
+            return raw
+    except urllib.error.HTTPError as error:
+        try:
+            said = msgspec.json.decode(error.read(_MAX_ANSWER_BYTES), type=Document)
+        except msgspec.MsgspecError:
+            raise CommandError(f"{url} answered {error.code}") from None
+        raise CommandError(said.detail or said.title) from None
+    except OSError as error:
+        why = getattr(error, "reason", error)
+        raise CommandError(f"{config.appliance} does not answer at {url}: {why}") from None

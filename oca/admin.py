@@ -155,6 +155,10 @@ class Admin:
         metrics += _counted(traffic)
         metrics += _measured(traffic)
         metrics += _disks(status.disks)
+        metrics += [
+            CounterMetricFamily("oca_moved_objects", "From disk to disk", status.moved_objects),
+            CounterMetricFamily("oca_moved_bytes", "From disk to disk", status.moved_bytes),
+        ]
         received = CounterMetricFamily("oca_upstream_received_bytes", "Bytes pulled", labels=["upstream"])
         faults = CounterMetricFamily("oca_upstream_faults", "Failed pulls", labels=["upstream", "fault"])
         passed_over = GaugeMetricFamily(

@@ -84,6 +84,8 @@ class Status(msgspec.Struct, frozen=True):
     upstreams: tuple[UpstreamStatus, ...]
     catalog: str | None
     catalog_error: str | None
+    moved_objects: Annotated[int, Meta(description="from one disk to another")] = 0
+    moved_bytes: int = 0
     delivery: Annotated[DeliveryStatus | None, Meta(description="null: no delivery log is configured")] = None
 
 

@@ -9,6 +9,11 @@ Talks to edge workers through `oca.ipc`, to the fill agent through `contracts.in
     index      what is complete, in order of last use; which of it the plan pins
     heat       how often each object was asked for of late, be it here or not
     joining    a disk is probed and counted, at the start and when it comes back
+    diskstate  what may happen to a disk: states, events, the table
+    disklist   which disks there are: the configuration, and what `oca disks` changed since
+    operations what an operator does to disks while they serve
+    place      where a new object goes, and what goes for it
+    tiering    what moves between flash and bulk by itself
     mover      complete objects, from one disk to another
     store      the operations on these, each of which leaves all of them true
     catalog    what exists at the origin, as far as it was read

@@ -46,10 +46,10 @@ class Operations:
         joining.on_joined.append(self._joined)
 
     def resume(self) -> None:
-        """Marks, before the disks are opened, those that were draining when we ended."""
-        for path in self._list.changes.draining:
-            for disk in self._store.disks:
-                disk.drains = disk.drains or str(disk.path) == path
+        """At the start, once the plan is known: those that were draining when we ended drain on."""
+        for disk in self._store.disks:
+            disk.drains = str(disk.path) in self._list.changes.draining
+            self._joined(disk)
 
     async def carry_out(self, asked: DiskRequest) -> None:
         """Begins what is asked; raises `Refused`."""

@@ -117,9 +117,9 @@ class Storekeeper:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._announce_end)
-        self.operations.resume()
         await self.joining.open()
         self._recall_plan()
+        self.operations.resume()
         runner = web.AppRunner(self.admin.application(), access_log=None)
         await runner.setup()
         await web.SockSite(runner, admin_socket).start()
@@ -260,6 +260,8 @@ class Storekeeper:
             ),
             catalog=self.catalog.version,
             catalog_error=self.catalog.error,
+            moved_objects=self.mover.moved_objects,
+            moved_bytes=self.mover.moved_bytes,
             delivery=self.delivery.status() if self.delivery is not None else None,
         )
 

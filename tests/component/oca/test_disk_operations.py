@@ -28,6 +28,7 @@ from tests.processes import below, with_role
 
 MIB = 1 << 20
 SIZE = 2 * MIB + 700
+PLAN = "20261121T000000Z-abcdef"
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def filled(appliance: Appliance, disk: Path, *others: Path, planned: int, other:
     """Objects on ``disk``: of a plan, and not."""
     objects = {on(disk, *others): secrets.token_bytes(SIZE) for _ in range(planned + other)}
     keys = list(objects)[:planned]
-    appliance.ingest(ingest.Adopt("p1", tuple(Wanted(key, SIZE) for key in keys)))
+    appliance.ingest(ingest.Adopt(PLAN, tuple(Wanted(key, SIZE) for key in keys)))
     for key, data in objects.items():
         appliance.put(key, data)
         assert complete_path(disk, key).exists()
@@ -125,7 +126,7 @@ def test_a_disk_is_added_used_and_still_there_after_a_restart(appliance: Applian
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{third}: serving\nPut {third} into the configuration file")
     key, data = on(third, root / "disk1", root / "disk2"), secrets.token_bytes(SIZE)
-    appliance.ingest(ingest.Adopt("p1", (Wanted(key, SIZE),)))
+    appliance.ingest(ingest.Adopt(PLAN, (Wanted(key, SIZE),)))
     appliance.put(key, data)
     assert complete_path(third, key).exists()
     is_hit(appliance, key, data)

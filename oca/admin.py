@@ -26,7 +26,7 @@ from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions
 from oca.diskrequest import DiskRequest, Refused
-from oca.status import DeliveryStatus, DiskStatus, ObjectStatus, Purged, Status
+from oca.status import DeliveryStatus, DiskStatus, ObjectStatus, Purged, ServedCount, Status
 
 _MAX_BODY_BYTES: Final = 16384
 _SERVING: Final = frozenset({"serving", "draining", "drained"})
@@ -155,6 +155,8 @@ class Admin:
         metrics += _counted(traffic)
         metrics += _measured(traffic)
         metrics += _disks(status.disks)
+        metrics += _served("oca_hit", "Answered from our disks, by class", "class", status.hits)
+        metrics += _served("oca_miss", "Fetched, by why it was not here", "cause", status.misses)
         metrics += [
             CounterMetricFamily("oca_moved_objects", "From disk to disk", status.moved_objects),
             CounterMetricFamily("oca_moved_bytes", "From disk to disk", status.moved_bytes),
@@ -197,6 +199,15 @@ def _disks(disks: tuple[DiskStatus, ...]) -> list[Metric]:
             family.add_metric([disk.path], value(disk))  # type: ignore[attr-defined]
         metrics.append(family)
     return metrics
+
+
+def _served(name: str, sentence: str, label: str, counts: dict[str, ServedCount]) -> list[Metric]:
+    requests = CounterMetricFamily(f"{name}_requests", f"{sentence}: answers", labels=[label])
+    sent = CounterMetricFamily(f"{name}_sent_bytes", f"{sentence}: body bytes", labels=[label])
+    for value, count in counts.items():
+        requests.add_metric([value], count.requests)
+        sent.add_metric([value], count.bytes)
+    return [requests, sent]
 
 
 def _delivery_log(status: DeliveryStatus) -> list[Metric]:

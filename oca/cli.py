@@ -14,7 +14,7 @@ from daemon.log import setup
 from oca import diskcommands
 from oca.adminclient import ask
 from oca.config import load_config
-from oca.status import Status
+from oca.status import ServedCount, Status
 
 _DEFAULT_CONFIG = Path("/etc/nearcast/oca.yaml")
 
@@ -119,6 +119,8 @@ def _status(arguments: argparse.Namespace) -> int:
             "hit ratio",
             "-" if ratio.bytes is None else f"{ratio.requests:.1%} requests, {ratio.bytes:.1%} bytes",
         ),
+        *((f"hits, {tier}", _count(count)) for tier, count in status.hits.items() if count.requests),
+        *((f"misses, {why}", _count(count)) for why, count in status.misses.items() if count.requests),
         (
             "plan",
             "none yet"
@@ -155,6 +157,10 @@ def _status(arguments: argparse.Namespace) -> int:
         ],
     )
     return Exit.DONE
+
+
+def _count(count: ServedCount) -> str:
+    return f"{count.requests}, {human_bytes(count.bytes)}"
 
 
 def _drain(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,13 @@ class HitRatio(msgspec.Struct, frozen=True):
     bytes: float | None
 
 
+class ServedCount(msgspec.Struct, frozen=True):
+    """Answers, and their body bytes, since the storekeeper started."""
+
+    requests: int
+    bytes: int
+
+
 class DiskStatus(msgspec.Struct, frozen=True):
     path: str
     state: str
@@ -84,6 +91,8 @@ class Status(msgspec.Struct, frozen=True):
     upstreams: tuple[UpstreamStatus, ...]
     catalog: str | None
     catalog_error: str | None
+    hits: Annotated[dict[str, ServedCount], Meta(description="by class of the disk")] = {}
+    misses: Annotated[dict[str, ServedCount], Meta(description="by why the object was not here")] = {}
     moved_objects: Annotated[int, Meta(description="from one disk to another")] = 0
     moved_bytes: int = 0
     delivery: Annotated[DeliveryStatus | None, Meta(description="null: no delivery log is configured")] = None

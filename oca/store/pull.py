@@ -88,6 +88,7 @@ class Puller:
             item = await self._catalog.find(key)
             if item is None:
                 return ipc.Failed(key, Outcome.UNKNOWN)
+            self._store.served.begun(key, planned=key in self._store.index.pinned)
             begun = await self._store.begin(item)
             if begun.verified == 0 and begun.slices:
                 # After a restart the file may hold slices that nobody has looked at yet.

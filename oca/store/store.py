@@ -31,6 +31,7 @@ from oca.store.incomplete import Corrupt, Incomplete
 from oca.store.index import Entry, Index
 from oca.store.meanwhile import Meanwhile
 from oca.store.place import TierChoice, choose_place
+from oca.store.served import Cause, Served
 
 log = logging.getLogger("oca.store")
 
@@ -50,6 +51,7 @@ class Store:
         self.incomplete: dict[str, Incomplete] = {}
         self.plan: str | None = None
         self.choice = TierChoice()
+        self.served = Served()
         self.listeners: list[Listener] = []
         self._most_begun = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         """Each incomplete object in use has a file open, and the rest of the process needs some too."""
@@ -95,7 +97,7 @@ class Store:
             return self.index.get(key)
         if not there and self.index.get(key) is entry:
             event(log, "object vanished", logging.ERROR, key=key, disk=str(entry.disk.path))
-            self.evict([entry])
+            self.evict([entry], Cause.DISK_FAULT)
         return self.index.get(key)
 
     async def begin(self, item: CatalogObject, *, allocate: bool = False) -> Incomplete:
@@ -202,7 +204,7 @@ class Store:
             # What it replaces goes first: nothing that has the name may be removed behind the rename.
             replaced = self.index.get(key)
             if replaced is not None:
-                self.evict([replaced])
+                self.evict([replaced], Cause.EXPIRED)
             await disk.files.run(item.promote)
             if self.incomplete.get(key) is not item:
                 return  # `abandon` has its file removed, whatever its name is by now
@@ -245,12 +247,8 @@ class Store:
             source.used_bytes -= entry.disk_bytes
             self._remove(source, (entry.key,), partial(source.remove, entry.key))
 
-    def evict(self, entries: Iterable[Entry]) -> list[asyncio.Task[None]]:
-        """Removes complete objects. Responses in flight keep their open file.
-
-        They are forgotten at once; whoever must know that no worker finds their files any more either awaits
-        what is returned.
-        """
+    def evict(self, entries: Iterable[Entry], cause: Cause = Cause.EVICTED) -> None:
+        """Removes complete objects; no worker finds them any more once that has `settled`."""
         gone: defaultdict[Disk, list[str]] = defaultdict(list)
         for entry in entries:
             if self.index.get(entry.key) is entry and entry.disk.counted:
@@ -258,12 +256,11 @@ class Store:
                 self.drop_copy(entry.key)
                 entry.disk.used_bytes -= entry.disk_bytes
                 gone[entry.disk].append(entry.key)
-        removing = []
         for disk, keys in gone.items():
+            self.served.gone(keys, cause)
             self.tell(ipc.Forget(tuple(keys)))
             event(log, "objects removed", count=len(keys), first=keys[0], disk=str(disk.path))
-            removing.append(self._remove(disk, tuple(keys), partial(disk.remove_all, keys)))
-        return removing
+            self._remove(disk, tuple(keys), partial(disk.remove_all, keys))
 
     def _remove(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> asyncio.Task[None]:
         """Has files removed. One that cannot be is the disk's fault, and never its caller's."""
@@ -288,7 +285,7 @@ class Store:
         """Removes every object whose key matches; the number of them, once their files are gone."""
         complete = [entry for entry in self.index if matches(entry.key)]
         begun = [item for key, item in self.incomplete.items() if matches(key)]
-        self.evict(complete)
+        self.evict(complete, Cause.EXPIRED)
         for item in begun:
             self.abandon(item)
         if any(not disk.in_service for disk in self.disks):
@@ -350,6 +347,7 @@ class Store:
         entry = self.index.get(key)
         if entry is not None and entry.disk is disk:
             self.index.remove(key)
+            self.served.gone((key,), Cause.DISK_FAULT)
             self.drop_copy(key)
             disk.used_bytes -= entry.disk_bytes
             self.tell(ipc.Forget((key,)))
@@ -364,6 +362,7 @@ class Store:
         """Forgets what is on a disk that is out of service; how many objects that were."""
         lost = [entry.key for entry in self.index if entry.disk is disk]
         begun = [item for item in self.incomplete.values() if item.disk is disk]
+        self.served.gone(lost, Cause.DISK_FAULT)
         for key in lost:
             self.index.remove(key)
             self.drop_copy(key)

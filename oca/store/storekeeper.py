@@ -28,7 +28,7 @@ from oca.counters import Counters
 from oca.heartbeat import Heart
 from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
-from oca.status import HitRatio, ObjectStatus, PlanStatus, Purged, Status, UpstreamStatus
+from oca.status import HitRatio, ObjectStatus, PlanStatus, Purged, ServedCount, Status, UpstreamStatus
 from oca.store.catalog import CatalogView
 from oca.store.census import Census
 from oca.store.deliverylog import DeliveryLog
@@ -40,6 +40,7 @@ from oca.store.joining import Joining
 from oca.store.mover import Mover
 from oca.store.operations import Operations
 from oca.store.pull import Puller
+from oca.store.served import Cause, Count
 from oca.store.store import Store
 from oca.store.tiering import Tiering
 from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_session
@@ -198,7 +199,7 @@ class Storekeeper:
             for item in objects.values()
             if (entry := self.store.index.get(item.key)) is not None and entry.etag != item.etag
         ]
-        self.store.evict(stale)
+        self.store.evict(stale, Cause.EXPIRED)
         for item in objects.values():
             if any(not disk.in_service for disk in self.store.disks):
                 self.store.meanwhile.published(item)
@@ -245,6 +246,8 @@ class Storekeeper:
             tx_bps=self._tx_bps(),
             requests=counters.requests,
             hit_ratio=_hit_ratio(counters),
+            hits={tier.value: _served(count) for tier, count in self.store.served.hits.items()},
+            misses={cause.value: _served(count) for cause, count in self.store.served.misses.items()},
             disks=self.census.disks(),
             plan=self._plan_status(),
             incomplete=len(self.store.incomplete),
@@ -317,6 +320,10 @@ def _hit_ratio(counters: Counters) -> HitRatio:
         round(counters.hits / answers, 4) if answers else None,
         round(counters.hit_bytes / sent, 4) if sent else None,
     )
+
+
+def _served(count: Count) -> ServedCount:
+    return ServedCount(count.requests, count.bytes)
 
 
 def _installed() -> bool:

@@ -59,11 +59,14 @@ class Tiering:
         """Counts what workers answered; notes what has become hot on a bulk disk."""
         for touch in touches:
             requests = touch.hits + touch.misses
+            if touch.misses:
+                self._store.served.missed(touch, planned=touch.key in self._store.index.pinned)
             self._heat.touch(touch.key, requests)
             entry = self._store.index.get(touch.key)
             if entry is None:
                 continue
             entry.disk.heat += requests
+            self._store.served.hits[entry.disk.tier].add(touch.hits, touch.hit_bytes)
             if (
                 entry.disk.tier is Tier.BULK
                 and len(self._warming) < _MOST_CANDIDATES

@@ -49,7 +49,8 @@ class Appliance:
             sock.connect(str(self.root / "run" / ingest.SOCKET_NAME))
             sock.sendall(pack(ingest.encode(message)))
             with sock.makefile("rb") as file:
-                return ingest.decode_reply(file.read(payload_length(file.read(HEADER_BYTES))))
+                reply: ingest.Reply = ingest.decode_reply(file.read(payload_length(file.read(HEADER_BYTES))))
+                return reply
 
     def put(self, key: str, data: bytes) -> None:
         reply = self.ingest(ingest.Reserve(published(key, data)))

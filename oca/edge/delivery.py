@@ -16,13 +16,10 @@ from oca.edge.files import OpenFile
 from oca.edge.ranges import Span
 from oca.edge.wire import Wire
 
-_SENDS_A_TURN: Final = 8
-"""A fast client of a large file gives way to the others after this many."""
+_TURN_BYTES: Final = 256 << 10
+"""Of one answer, before every request that has come meanwhile is looked at: a megabyte, which sockets take in one
+piece, would hold up all of them for a third of a millisecond."""
 _AHEAD_SLICES: Final = 8
-_GENTLE_BYTES: Final = 128 << 10
-"""Of an answer that had to wait for the disk, in one turn. It has waited milliseconds already; a hot answer behind
-sixteen such would wait for all of what their sockets take, a third of a millisecond each."""
-
 _DISK_FAULTS: Final = frozenset(
     {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}
 )
@@ -42,6 +39,7 @@ class Progress(enum.Enum):
 
     DONE = enum.auto()  # all of it is out: the next request may be answered
     FULL = enum.auto()  # the wire has no room: go on when it has
+    YIELDED = enum.auto()  # others come first: go on after them
     COLD = enum.auto()  # the next window is on the disk only: `window` says which; go on after `warmed`
     ABSENT = enum.auto()  # the next slices are upstream: `wanted` says which; go on when they are there
 
@@ -55,7 +53,7 @@ class Delivery:
     """A connection has one, and uses it again for each answer."""
 
     __slots__ = (
-        "_gentle", "_parts", "_pending", "_warm_until", "_wire", "body_bytes", "file", "moved", "started", "status",
+        "_parts", "_pending", "_warm_until", "_wire", "body_bytes", "file", "moved", "started", "status",
     )  # fmt: skip
 
     def __init__(self, wire: Wire) -> None:
@@ -63,7 +61,6 @@ class Delivery:
         self._pending: bytes | memoryview = b""
         self._parts: deque[Part] = deque()
         self._warm_until = 0
-        self._gentle = False
         self.file: OpenFile | None = None
         self.status = 0
         self.body_bytes = 0
@@ -79,7 +76,6 @@ class Delivery:
         self._parts.clear()
         self._parts.extend(parts)
         self._warm_until = 0
-        self._gentle = False
         self.file = file
         self.status = status
         self.body_bytes = body_bytes
@@ -93,7 +89,7 @@ class Delivery:
         start, end = span
         sent_head, count = 0, end - start
         try:
-            if count <= WINDOW_BYTES and file.is_warm(start, end, now):
+            if count <= _TURN_BYTES and file.is_warm(start, end, now):
                 sent_head = self._wire.send(head, _MORE)
                 if sent_head == len(head):
                     start += self._wire.sendfile(file.fd, start, count)
@@ -124,8 +120,9 @@ class Delivery:
         self.moved = False
         file = self.file
         incomplete = file is not None and file.bitmap is not None
+        budget = _TURN_BYTES
         try:
-            for _ in range(_SENDS_A_TURN):
+            while budget > 0:
                 if incomplete and self.wanted():
                     return Progress.ABSENT
                 if self._pending:
@@ -133,6 +130,7 @@ class Delivery:
                     self.started = self.moved = True
                     whole = sent == len(self._pending)
                     self._pending = b"" if whole else memoryview(self._pending)[sent:]
+                    budget -= sent
                 elif not self._parts:
                     return _DONE
                 else:
@@ -140,18 +138,18 @@ class Delivery:
                     if isinstance(part, bytes):
                         self._pending = part
                         self._parts.popleft()
-                    elif not self._send_span(part, now):
+                    elif sent := self._send_span(part, budget, now):
+                        budget -= sent
+                    else:
                         return Progress.COLD
-                    elif self._gentle:
-                        break
         except BlockingIOError:
             return Progress.FULL
         if not self._parts and not self._pending:
             return _DONE
-        return Progress.FULL
+        return Progress.YIELDED
 
-    def _send_span(self, span: Span, now: float) -> bool:
-        """Sends from a span; False when its beginning has to be read from the disk first."""
+    def _send_span(self, span: Span, most: int, now: float) -> int:
+        """Sends from a span; how many bytes. 0 when its beginning has to be read from the disk first."""
         start, end = span
         file = self.file
         assert file is not None
@@ -162,11 +160,9 @@ class Delivery:
             except OSError as error:
                 raise DiskFault(error.errno or 0) from None
             if not warm:
-                return False
+                return 0
             self._warm_until = window
-        until = (
-            min(self._warm_until, end, start + _GENTLE_BYTES) if self._gentle else min(self._warm_until, end)
-        )
+        until = min(self._warm_until, end, start + most)
         try:
             sent = self._wire.sendfile(file.fd, start, until - start)
         except OSError as error:
@@ -180,7 +176,7 @@ class Delivery:
             self._parts.popleft()
         else:
             self._parts[0] = (start + sent, end)
-        return True
+        return sent
 
     def window(self) -> Span:
         """What has to be read from the disk next."""
@@ -191,7 +187,6 @@ class Delivery:
     def warmed(self, end: int) -> None:
         """The window up to ``end`` has been read."""
         self._warm_until = end
-        self._gentle = True
 
     def wanted(self) -> range:
         """The slices that have to come from upstream before anything more can be sent; none if empty."""

@@ -17,13 +17,14 @@ from typing import Final
 _EVENTS: Final = 256
 _BATCHES: Final = 8
 """Then the rest of the loop has its turn: new connections, the storekeeper, TLS, the clock."""
-_ROOM: Final = select.EPOLLOUT
-_OTHER: Final = ~select.EPOLLOUT
+_IN: Final = int(select.EPOLLIN)
+_ROOM: Final = int(select.EPOLLOUT)
+_OTHER: Final = ~_ROOM
 """Something to read, an end, an error."""
 
 
 class Poller:
-    """Level-triggered. What is called for one descriptor may unwatch and close any other."""
+    """Level-triggered for reading, once for room. What is called may forget and close any other descriptor."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -31,7 +32,7 @@ class Poller:
         self._poll = self._epoll.poll
         self._readers: dict[int, Callable[[], None]] = {}
         self._writers: dict[int, Callable[[], None]] = {}
-        self._deferred: deque[Callable[[], None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
         self._woken = False
         loop.add_reader(self._epoll.fileno(), self._ready)
 
@@ -40,72 +41,64 @@ class Poller:
         self._epoll.close()
 
     def watch_reading(self, fd: int, call: Callable[[], None]) -> None:
-        """Has ``call`` called whenever there is something to read; twice is once."""
-        self._watch(fd, self._readers, self._writers, call, select.EPOLLIN)
-
-    def watch_room(self, fd: int, call: Callable[[], None]) -> None:
-        """Has ``call`` called whenever there is room to write."""
-        self._watch(fd, self._writers, self._readers, call, select.EPOLLOUT)
+        """Has ``call`` called whenever there is something to read, an end or an error."""
+        self._change(fd, self._readers, call)
 
     def ignore_reading(self, fd: int) -> None:
-        self._ignore(fd, self._readers, self._writers, select.EPOLLOUT)
+        self._change(fd, self._readers, None)
 
-    def ignore_room(self, fd: int) -> None:
-        self._ignore(fd, self._writers, self._readers, select.EPOLLIN)
+    def watch_room(self, fd: int, call: Callable[[], None]) -> None:
+        """Has ``call`` called once, when there is room to write; after every request that has come."""
+        self._change(fd, self._writers, call)
+
+    def forget(self, fd: int) -> None:
+        """Watches ``fd`` no more; before it is closed."""
+        self._change(fd, self._readers, None)
+        self._change(fd, self._writers, None)
 
     def defer(self, call: Callable[[], None]) -> None:
-        """Has ``call`` called soon, after every request that has come: one such a batch."""
-        self._deferred.append(call)
+        """Has ``call`` called soon, after every request that has come."""
+        self._later.append(call)
         self._wake()
 
-    def _watch(
-        self,
-        fd: int,
-        these: dict[int, Callable[[], None]],
-        others: dict[int, Callable[[], None]],
-        call: Callable[[], None],
-        mask: int,
-    ) -> None:
-        if fd not in these:
-            if fd in others:
-                self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
-            else:
-                self._epoll.register(fd, mask)
-        these[fd] = call
+    def _change(self, fd: int, table: dict[int, Callable[[], None]], call: Callable[[], None] | None) -> None:
+        before = self._mask(fd)
+        if call is None:
+            table.pop(fd, None)
+        else:
+            table[fd] = call
+        after = self._mask(fd)
+        if before == after:
+            return
+        if not before:
+            self._epoll.register(fd, after)
+        elif after:
+            self._epoll.modify(fd, after)
+        else:
+            # With nothing asked for, epoll would still tell of a hang-up, again and again.
+            self._epoll.unregister(fd)
 
-    def _ignore(
-        self,
-        fd: int,
-        these: dict[int, Callable[[], None]],
-        others: dict[int, Callable[[], None]],
-        rest: int,
-    ) -> None:
-        if these.pop(fd, None) is not None:
-            if fd in others:
-                self._epoll.modify(fd, rest)
-            else:
-                # With nothing asked for, epoll would still tell of a hang-up, again and again.
-                self._epoll.unregister(fd)
+    def _mask(self, fd: int) -> int:
+        return (_IN if fd in self._readers else 0) | (_ROOM if fd in self._writers else 0)
 
     def _ready(self) -> None:
-        readers, writers, deferred = self._readers, self._writers, self._deferred
+        readers, writers, later = self._readers, self._writers, self._later
         for _ in range(_BATCHES):
             events = self._poll(0, _EVENTS)
             for fd, event in events:
                 # Whoever is no longer watched was closed by one before it.
                 if event & _OTHER:
-                    call = readers.get(fd) or writers.get(fd)
+                    call = readers.get(fd)
                     if call is not None:
                         call()
-                if event & _ROOM:
-                    call = writers.get(fd)
-                    if call is not None:
-                        call()
-            if deferred:
-                deferred.popleft()()
+                if event != _IN and fd in writers:
+                    later.append(writers[fd])
+                    self._change(fd, writers, None)
+            if later:
+                later.popleft()()
             elif not events:
                 return
-        if deferred:
+        if later:
             self._wake()
 
     def _wake(self) -> None:

@@ -169,12 +169,6 @@ class TlsWire(asyncio.Protocol):
 
     def watch_room(self) -> None:
         self._watching = True
-        if not self._full:
-            # Sending gave way to others, with room left.
-            asyncio.get_running_loop().call_soon(self._tell_room)
-
-    def ignore_room(self) -> None:
-        self._watching = False
 
     def pace(self, bytes_per_s: int) -> None:
         pace(self._sock, bytes_per_s)
@@ -226,4 +220,5 @@ class TlsWire(asyncio.Protocol):
 
     def _tell_room(self) -> None:
         if self._watching and not self._full and not self._lost and self._receiver is not None:
+            self._watching = False
             self._receiver.writable()

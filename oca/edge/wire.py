@@ -67,10 +67,8 @@ class Wire(Protocol):
         ...
 
     def watch_room(self) -> None:
-        """Has ``receiver.writable`` called whenever there is room, until `ignore_room`."""
+        """Has ``receiver.writable`` called once, when there is room."""
         ...
-
-    def ignore_room(self) -> None: ...
 
     def pace(self, bytes_per_s: int) -> None:
         """Sends no faster than this from now on (socket(7), SO_MAX_PACING_RATE)."""
@@ -102,7 +100,6 @@ class PlainWire:
         self._fd = sock.fileno()
         self._recv = sock.recv
         self._reading = False
-        self._writing = False
         # Bound once: a Python frame around each system call would cost as much as an answer's arithmetic.
         self.send = sock.send
         self.sendfile = functools.partial(os.sendfile, self._fd)
@@ -128,14 +125,7 @@ class PlainWire:
             return False
 
     def watch_room(self) -> None:
-        if not self._writing:
-            self._writing = True
-            self._poller.watch_room(self._fd, self._receiver.writable)
-
-    def ignore_room(self) -> None:
-        if self._writing:
-            self._writing = False
-            self._poller.ignore_room(self._fd)
+        self._poller.watch_room(self._fd, self._receiver.writable)
 
     def pace(self, bytes_per_s: int) -> None:
         pace(self._sock, bytes_per_s)
@@ -147,8 +137,8 @@ class PlainWire:
         reset(self._sock)
 
     def close(self) -> None:
-        self.pause()
-        self.ignore_room()
+        self._reading = False
+        self._poller.forget(self._fd)
         self._sock.close()
 
     def _readable(self) -> None:

@@ -19,6 +19,7 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
         tmp_path_factory.mktemp("oca"), cors_origins=["https://a.example", "https://b.example"]
     ) as made:
         made.put(KEY, random.Random(9).randbytes(SIZE))
+        made.put("tt0009/empty.vtt", b"")
         yield made
 
 
@@ -71,3 +72,11 @@ def test_viewers_with_other_origins_do_not_get_one_another_s_fields(appliance: A
     for name in (b"a", b"b", b"a", b"b"):
         for answer in raw_answer(appliance, request % (KEY.encode(), name), 2):
             assert b"Access-Control-Allow-Origin: https://%b.example\r\n" % name in answer
+
+
+@pytest.mark.parametrize("fields", [b"", b"Range: bytes=0-9\r\n"])
+def test_an_object_with_nothing_in_it(appliance: Appliance, fields: bytes) -> None:
+    request = b"GET /tt0009/empty.vtt HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n"
+    answers = raw_answer(appliance, request, 3)
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0].startswith(b"HTTP/1.1 416" if fields else b"HTTP/1.1 200")

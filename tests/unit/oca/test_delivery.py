@@ -87,7 +87,7 @@ def test_what_goes_out_is_the_answer_however_the_wire_takes_it(
     delivery = begun(wire, opened(), parts)
     for _ in range(1000):
         progress = delivery.pump(0.0)
-        assert progress in {Progress.DONE, Progress.FULL}
+        assert progress in {Progress.DONE, Progress.FULL, Progress.YIELDED}
         if progress is Progress.DONE:
             break
     assert bytes(wire.taken) == expected(parts)
@@ -170,8 +170,29 @@ def test_a_dying_disk_is_not_taken_for_a_client_that_left(number: int, disk: boo
 def test_a_fast_client_of_a_large_file_gives_way_to_others() -> None:
     wire = Wire(iter([10_000] * 1000))
     delivery = begun(wire, opened(), [(0, SIZE)])
-    assert delivery.pump(0.0) is Progress.FULL
+    assert delivery.pump(0.0) is Progress.YIELDED
     assert 0 < len(wire.taken) < SIZE
+
+
+@given(st.one_of(span, st.sampled_from([(0, 65536), (5, 70_000), (0, 300_000)])), rooms)
+def test_at_once_is_all_or_the_beginning_of_what_goes_on(asked: tuple[int, int], room: list[int]) -> None:
+    wire, file = Wire(iter(room)), opened()
+    delivery = Delivery(wire)  # type: ignore[arg-type]
+    done = delivery.at_once(206, b"HEAD", asked, file, 0.0)
+    assert done is (bytes(wire.taken) == expected([asked]))
+    assert (delivery.status, delivery.body_bytes, delivery.file) == (206, asked[1] - asked[0], file)
+    for _ in range(1000):
+        if done or delivery.pump(0.0) is Progress.DONE:
+            break
+    assert bytes(wire.taken) == expected([asked])
+
+
+def test_at_once_leaves_a_failing_disk_to_be_found_by_the_next_step() -> None:
+    wire = Wire(iter(()))
+    delivery = Delivery(wire)  # type: ignore[arg-type]
+    assert not delivery.at_once(206, b"HEAD", (0, 5000), opened(size=1000), 0.0)
+    with pytest.raises(DiskFault):
+        delivery.pump(0.0)
 
 
 def test_it_is_used_again_for_the_next_answer() -> None:

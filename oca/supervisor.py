@@ -235,7 +235,11 @@ def _end(processes: list[subprocess.Popen[bytes]], within_s: float) -> None:
             process.wait(max(0.1, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            # One of its threads may be in a call to a disk that hangs: the kernel ends it when that returns.
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                event(log, "left behind, for a disk hangs", logging.ERROR, pid=process.pid)
 
 
 def _merged(current: Config, wanted: Config) -> Config:

@@ -246,3 +246,25 @@ def test_killed_in_the_middle_of_a_drain_nothing_is_there_twice_and_it_drains_on
         check_counted(appliance)
         assert all(complete_path(second, key).exists() for key in objects)
         assert not any(complete_path(first, key).exists() for key in objects)
+
+
+def test_what_is_asked_for_often_moves_to_flash_while_it_is_played(tmp_path: Path) -> None:
+    first, second = tmp_path / "disk1", tmp_path / "disk2"
+    listed = [
+        {"path": str(first), "class": "bulk", "capacity_bytes": 50_000_000},
+        {"path": str(second), "class": "flash", "capacity_bytes": 50_000_000},
+    ]
+    with running(tmp_path, disks=listed, tiers={"hot_requests": 10}) as appliance:
+        objects = {f"tt{number}/video.mp4": secrets.token_bytes(SIZE) for number in range(4)}
+        for key, data in objects.items():
+            appliance.put(key, data)
+            assert complete_path(first, key).exists(), "what nobody asked for goes onto bulk"
+        hot = dict(list(objects.items())[:2])
+        with players(appliance, hot):
+            until(lambda: not any(complete_path(first, key).exists() for key in hot))
+            assert all(complete_path(second, key).exists() for key in hot)
+        for key, data in objects.items():
+            is_hit(appliance, key, data)
+        assert [complete_path(first, key).exists() for key in objects] == [False, False, True, True]
+        check_counted(appliance)
+        assert status(appliance)["moved_objects"] == 2

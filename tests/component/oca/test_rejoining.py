@@ -18,6 +18,7 @@ from tests.component.oca.metrics import samples
 from tests.component.oca.test_faults import AT_ONCE, SHUTDOWN
 from tests.component.oca.twodisks import World, ext4, run
 from tests.passthrough import passthrough
+from tests.processes import below
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -84,6 +85,25 @@ def test_a_disk_that_hangs_holds_up_no_other_and_rejoins(world: World) -> None:
                 world.is_hit(item)
             world.serves(last)
             until(complete_path(world.bad, last[0]).exists)
+
+
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="the kernel has no FUSE")
+def test_an_appliance_ends_though_a_disk_hangs(world: World) -> None:
+    backing = world.tmp / "backing"
+    backing.mkdir()
+    world.bad.mkdir()
+    with passthrough(backing, world.bad) as daemon:
+        bad = world.publish(world.bad)
+        with world.start(**SOON, drain_timeout_s=1) as appliance:
+            daemon.send_signal(signal.SIGSTOP)
+            with appliance.connect() as waiting:
+                waiting.sendall(f"GET /{bad[0]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                until(lambda: bool(world.disk(world.bad)["state"] == "failed"))
+                left = below(appliance.process.pid)
+                appliance.process.send_signal(signal.SIGTERM)
+                assert appliance.process.wait(45) == 0
+            daemon.send_signal(signal.SIGCONT)
+            until(lambda: not any(process.is_running() for process in left))
 
 
 def test_a_frozen_disk_is_taken_out_and_rejoins(world: World) -> None:

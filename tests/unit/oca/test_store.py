@@ -186,6 +186,56 @@ async def test_what_is_purged_while_it_is_flushed_and_begun_again_never_becomes_
     assert used(store) == [disk_bytes(ITEM), 0]
 
 
+class RenamingDisk(Disk):
+    """Its renames are done, and not known to be, until the test lets them return."""
+
+    def __init__(self, path: Path, capacity_bytes: int | None) -> None:
+        super().__init__(path, capacity_bytes)
+        self.renamed, self.go = threading.Event(), threading.Event()
+
+    def promote(self, key: str) -> None:
+        super().promote(key)
+        self.renamed.set()
+        assert self.go.wait(10)
+
+
+@pytest.mark.parametrize("when", ["before its rename", "behind its rename"])
+@in_a_loop
+async def test_what_is_purged_about_its_rename_and_begun_again_has_a_new_file_and_no_other(
+    tmp_path: Path, when: str
+) -> None:
+    first, second = folders(tmp_path)
+    store = await opened([first, second], RenamingDisk)
+    disk, before = store.disks[0], threading.Event()
+    assert isinstance(disk, RenamingDisk)
+    if when == "before its rename":
+        # The thread has something else to do first: the rename is decided, and waits.
+        await store.begin(ITEM)
+        busy = disk.files.run(lambda: before.wait(10))
+    putting = asyncio.ensure_future(put(store))
+    if when == "behind its rename":
+        await asyncio.to_thread(disk.renamed.wait, 10)
+    else:
+        for _ in range(20_000):
+            if len(disk.files._waiting) < 2:
+                await asyncio.sleep(0.001)
+    purging = asyncio.ensure_future(store.purge(lambda key: key == KEY))
+    await asyncio.sleep(0)
+    beginning = asyncio.ensure_future(store.begin(ITEM))
+    await asyncio.sleep(0)
+    before.set()
+    disk.go.set()
+    await asyncio.gather(putting, purging)
+    again = await beginning
+    assert disk.renamed.is_set() is (when == "behind its rename")
+    assert store.incomplete == {KEY: again}
+    assert (again.verified, again.path.exists()) == (0, True)
+    assert not complete_path(first, KEY).exists()
+    assert used(store) == [disk_bytes(ITEM), 0]
+    if when == "before its rename":
+        await busy
+
+
 @in_a_loop
 async def test_a_slice_of_a_file_that_was_dropped_is_not_announced_for_the_next(tmp_path: Path) -> None:
     store = await opened(folders(tmp_path))

@@ -20,6 +20,7 @@ from daemon.s3 import S3Error, get, open_client
 from oca.config import Config
 from oca.config import Disk as ConfiguredDisk
 from oca.identity import Identity
+from oca.store.disklist import DiskList
 from oca.store.disks import Disk, DiskError
 from oca.tier import Tier, tier_of
 
@@ -35,6 +36,7 @@ def examine(config: Config) -> list[Finding]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("identity", lambda: _identity(config)),
         *((f"disk {disk.path}", lambda disk=disk: _disk(config, disk)) for disk in config.disks),
+        ("disk changes", lambda: _changes(config)),
         ("token keys", lambda: _keys(config)),
         ("origin", lambda: _origin(config)),
         *((f"steering {url}", lambda url=url: _reachable(url, "/healthz")) for url in config.steering.urls),
@@ -86,6 +88,16 @@ def _disk(config: Config, configured: ConfiguredDisk) -> str:
         f"{disk.tier.value}{said}, {human_bytes(disk.capacity_bytes)} usable, "
         f"{human_bytes(room.f_bavail * room.f_frsize)} free, {where}"
     )
+
+
+def _changes(config: Config) -> str:
+    """What `oca disks` changed and the configuration file does not say yet."""
+    listed = DiskList(Path(config.state_dir), config.disks)
+    listed.load()
+    said = [f"{disk.path} was added: put it into the file" for disk in listed.changes.added]
+    said += [f"{path} was removed: take it out of the file" for path in listed.changes.removed]
+    said += [f"{path} drains" for path in listed.changes.draining]
+    return "; ".join(said) or "none beside the configuration file"
 
 
 def _keys(config: Config) -> str:

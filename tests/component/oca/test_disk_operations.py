@@ -125,6 +125,11 @@ def test_a_disk_is_added_used_and_still_there_after_a_restart(appliance: Applian
     done = oca(appliance, "add", third, "--capacity", "50000000", "--class", "flash")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{third}: serving\nPut {third} into the configuration file")
+    doctor = subprocess.run(
+        [sys.executable, "-m", "oca", "doctor", "--config", str(root / "oca.yaml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert f"{third} was added: put it into the file" in doctor.stdout
     key, data = on(third, root / "disk1", root / "disk2"), secrets.token_bytes(SIZE)
     appliance.ingest(ingest.Adopt(PLAN, (Wanted(key, SIZE),)))
     appliance.put(key, data)

@@ -6,7 +6,7 @@ that a page makes (they carry ``Origin``) may read nothing and change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Final
 
@@ -51,6 +51,12 @@ class Purge(msgspec.Struct, forbid_unknown_fields=True):
         return lambda candidate: candidate.startswith(prefix)
 
 
+class ScrubNow(msgspec.Struct, forbid_unknown_fields=True):
+    """Which disk to read again now; all of them when none is named."""
+
+    disk: str | None = None
+
+
 class Admin:
     """The routes; what they show and do is passed in, so that this file knows no store."""
 
@@ -63,6 +69,7 @@ class Admin:
         drain: Callable[[bool], None],
         purge: Callable[[Callable[[str], bool]], Awaitable[Purged]],
         disk_operation: Callable[[DiskRequest], Awaitable[None]],
+        scrub: Callable[[str | None], Sequence[str]],
     ) -> None:
         self._status = status
         self._traffic = traffic
@@ -71,6 +78,7 @@ class Admin:
         self._drain = drain
         self._purge = purge
         self._disk_operation = disk_operation
+        self._scrub = scrub
         self._registry = CollectorRegistry()
         self._registry.register(self)  # any object with collect()
 
@@ -88,6 +96,7 @@ class Admin:
                 web.post("/v1/drain", self._post_drain),
                 web.post("/v1/undrain", self._post_undrain),
                 web.post("/v1/purge", self._post_purge),
+                web.post("/v1/scrub", self._post_scrub),
             ]
         )
         return app
@@ -141,6 +150,17 @@ class Admin:
             return problem(Problem.BAD_FIELD, str(error))
         return _json(await self._purge(matches))
 
+    async def _post_scrub(self, request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await request.read() or b"{}", type=ScrubNow)
+        except msgspec.DecodeError as error:
+            return problem(Problem.BAD_FIELD, str(error))
+        begun = self._scrub(asked.disk)
+        if not begun:
+            which = "no disk" if asked.disk is None else f"{asked.disk}: no such disk, or it"
+            return problem(Problem.UNAVAILABLE, f"{which} is scrubbed now: see `oca scrub`")
+        return _json({"reading": begun})
+
     def collect(self) -> list[Metric]:
         """Everything `/metrics` shows, made when it is asked for. Source: Prometheus naming practices."""
         status, traffic = self._status(), self._traffic()
@@ -161,6 +181,7 @@ class Admin:
             CounterMetricFamily("oca_moved_objects", "From disk to disk", status.moved_objects),
             CounterMetricFamily("oca_moved_bytes", "From disk to disk", status.moved_bytes),
         ]
+        metrics += _scrubbed(status)
         received = CounterMetricFamily("oca_upstream_received_bytes", "Bytes pulled", labels=["upstream"])
         faults = CounterMetricFamily("oca_upstream_faults", "Failed pulls", labels=["upstream", "fault"])
         passed_over = GaugeMetricFamily(
@@ -208,6 +229,24 @@ def _served(name: str, sentence: str, label: str, counts: dict[str, ServedCount]
         requests.add_metric([value], count.requests)
         sent.add_metric([value], count.bytes)
     return [requests, sent]
+
+
+def _scrubbed(status: Status) -> list[Metric]:
+    share = GaugeMetricFamily("oca_scrub_share_done", "Of the pass under way", labels=["disk"])
+    checked = CounterMetricFamily("oca_scrub_checked_bytes", "Read again and right", labels=["disk"])
+    bad = CounterMetricFamily("oca_scrub_bad_objects", "Found rotten, ever", labels=["disk"])
+    ended = GaugeMetricFamily("oca_scrub_pass_ended_timestamp_seconds", "Last whole pass", labels=["disk"])
+    files = GaugeMetricFamily("oca_disk_quarantined_files", "Put away", labels=["disk"])
+    held = GaugeMetricFamily("oca_disk_quarantined_bytes", "Of files put away", labels=["disk"])
+    for disk in status.disks:
+        files.add_metric([disk.path], disk.quarantined_files)
+        held.add_metric([disk.path], disk.quarantined_bytes)
+        if disk.scrub is not None:
+            share.add_metric([disk.path], disk.scrub.share_done)
+            checked.add_metric([disk.path], disk.scrub.checked_bytes)
+            bad.add_metric([disk.path], disk.scrub.bad_objects)
+            ended.add_metric([disk.path], disk.scrub.ended_at)
+    return [share, checked, bad, ended, files, held]
 
 
 def _delivery_log(status: DeliveryStatus) -> list[Metric]:

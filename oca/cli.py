@@ -1,9 +1,11 @@
-"""The commands of an appliance: init, serve, doctor, status, drain, undrain; disks are in `oca.diskcommands`."""
+"""The commands of an appliance: init, serve, doctor, status, drain, undrain, scrub; disks are in `oca.diskcommands`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from daemon.log import setup
 from oca import diskcommands
 from oca.adminclient import ask
 from oca.config import load_config
-from oca.status import ServedCount, Status
+from oca.status import DiskStatus, ServedCount, Status
 
 _DEFAULT_CONFIG = Path("/etc/nearcast/oca.yaml")
 
@@ -35,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, "what the running appliance says of itself"),
         ("drain", _drain, "tell steering, finish what is in flight, send players elsewhere"),
         ("undrain", _undrain, "take sessions again"),
+        ("scrub", _scrub, "how far the disks have been read again for rot; --now begins a pass"),
     ):
         command = commands.add_parser(
             name, help=text, description=text, epilog=f"example: oca {name} --config oca.yaml"
@@ -42,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--config", type=Path, default=_DEFAULT_CONFIG, help="default: %(default)s", metavar="FILE"
         )
+        if name == "scrub":
+            command.add_argument("--disk", metavar="PATH", help="this disk alone")
+            command.add_argument("--now", action="store_true", help="begin a pass, as fast as scrub allows")
         if name != "serve":
             command.add_argument("--json", action="store_true", help="for machines")
         command.set_defaults(command=function)
@@ -177,6 +183,36 @@ def _set_drain(arguments: argparse.Namespace, path: str) -> int:
         print_json(answer)
     else:
         print(answer["state"])
+    return Exit.DONE
+
+
+def _scrub(arguments: argparse.Namespace) -> int:
+    from oca import scrubview
+
+    config = load_config(arguments.config)
+    wanted = None if arguments.disk is None else os.path.normpath(arguments.disk)
+
+    def disks() -> Sequence[DiskStatus]:
+        listed = msgspec.json.decode(ask(config, "GET", "/v1/disks"), type=list[DiskStatus])
+        found = [disk for disk in listed if wanted in {None, os.path.normpath(disk.path)}]
+        if not found:
+            known = ", ".join(disk.path for disk in listed)
+            raise CommandError(
+                f"--disk {arguments.disk}: none of this appliance's disks: {known}", Exit.USAGE
+            )
+        return found
+
+    found = disks()
+    if arguments.now:
+        for disk in found:
+            ask(config, "POST", "/v1/scrub", msgspec.json.encode({"disk": disk.path}))
+        found = disks()
+    if arguments.json:
+        print_json(found)
+        return Exit.DONE
+    if arguments.now and sys.stdout.isatty():
+        found = scrubview.follow(disks)
+    scrubview.show(found, time.time())
     return Exit.DONE
 
 

@@ -145,6 +145,15 @@ class Tiers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """After this a request counts half."""
 
 
+class Scrub(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How fast complete objects are read again, to find what has rotted."""
+
+    days: Annotated[float, Meta(gt=0, le=3650)] = 30
+    """For a pass over all that a disk holds."""
+    rate_bytes_per_s: Annotated[int, Meta(ge=1 << 20, le=1 << 34)] = 32 << 20
+    """Of one disk, at most."""
+
+
 class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The delivery log: to which bucket it goes. What is left out is as under origin."""
 
@@ -196,6 +205,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For responses in flight when the appliance, or a worker, ends."""
     pull: Pull = Pull()
     tiers: Tiers = Tiers()
+    scrub: Scrub | None = Scrub()
+    """null reads nothing again."""
     delivery: Delivery | None = None
     """What was delivered, to S3 every hour, for popularity; not gathered without this section."""
     access_log: Annotated[str, Meta(pattern="^/", description="file for a line per request")] | None = None
@@ -240,6 +251,7 @@ __all__ = [
     "Pacing",
     "Parent",
     "Pull",
+    "Scrub",
     "Steering",
     "Tiers",
     "Tls",

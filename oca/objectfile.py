@@ -64,6 +64,11 @@ def disk_bytes(item: CatalogObject) -> int:
 
 def read_description(fd: int) -> CatalogObject:
     """What the open file says it is; raises `BadObjectFile`, and OSError as it comes."""
+    return read_with_length(fd)[0]
+
+
+def read_with_length(fd: int) -> tuple[CatalogObject, int]:
+    """What the open file says it is, and the bytes it has; raises `BadObjectFile`, and OSError as it comes."""
     end = os.fstat(fd).st_size
     if not FOOTER_BYTES <= end <= MAX_OBJECT_BYTES + MAX_DESCRIPTION_BYTES + FOOTER_BYTES:
         raise BadObjectFile(f"{end} bytes cannot be an object file")
@@ -86,4 +91,4 @@ def read_description(fd: int) -> CatalogObject:
         raise BadObjectFile(f"the description is not one of ours: {error}") from None
     if item.size != start:
         raise BadObjectFile(f"describes {item.size} bytes, and {start} are there")
-    return item
+    return item, end

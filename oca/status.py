@@ -22,6 +22,18 @@ class ServedCount(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class ScrubStatus(msgspec.Struct, frozen=True):
+    """Reading again what is on a disk, to find what has rotted."""
+
+    reading: Annotated[bool, Meta(description="whether a pass is under way; else it rests until the next")]
+    share_done: Annotated[float, Meta(description="of the pass under way; 1 between two")]
+    rate_bytes_per_s: int
+    checked_bytes: Annotated[int, Meta(description="since the storekeeper started")]
+    began_at: Annotated[float, Meta(description="of this pass or the last, seconds since 1970; 0: none yet")]
+    ended_at: Annotated[float, Meta(description="of the last whole pass, seconds since 1970; 0: none yet")]
+    bad_objects: Annotated[int, Meta(description="found on this disk, ever")]
+
+
 class DiskStatus(msgspec.Struct, frozen=True):
     path: str
     state: str
@@ -36,6 +48,9 @@ class DiskStatus(msgspec.Struct, frozen=True):
     faults: Annotated[int, Meta(description="how often it was taken out of service")] = 0
     heat: Annotated[float, Meta(description="requests of the last ten minutes, older ones count half")] = 0
     stays: Annotated[int, Meta(description="drained: objects that found no room elsewhere")] = 0
+    quarantined_files: int = 0
+    quarantined_bytes: Annotated[int, Meta(description="among the used ones")] = 0
+    scrub: Annotated[ScrubStatus | None, Meta(description="null: it is not scrubbed")] = None
 
 
 class PlanStatus(msgspec.Struct, frozen=True):

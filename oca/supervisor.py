@@ -36,6 +36,9 @@ log = logging.getLogger("oca")
 
 _STOP_S: Final = 5.0
 """Beyond the drain time, for a child to end before it is killed."""
+_STORE_STOP_S: Final = 20.0
+"""For the storekeeper to end: it writes down what is on the disks, 2 s for a million objects and longer where the
+disks are busy."""
 _NOTICE_S: Final = 2.0
 """Between telling steering and letting go of the players: steering's answers in flight arrive."""
 _RELOADED: Final = frozenset({"tls", "auth", "cors_origins", "limits", "pacing", "access_log", "log_level"})
@@ -223,7 +226,7 @@ class Supervisor:
             for sock in child.socks:
                 sock.close()
         _end([*edges, *self._leaving], self._config.drain_timeout_s + _STOP_S)
-        _end(store, _STOP_S)
+        _end(store, _STORE_STOP_S)
 
 
 def _end(processes: list[subprocess.Popen[bytes]], within_s: float) -> None:

@@ -16,6 +16,10 @@ Talks to edge workers through `oca.ipc`, to the fill agent through `contracts.in
     tiering    what moves between flash and bulk by itself
     mover      complete objects, from one disk to another
     store      the operations on these, each of which leaves all of them true
+    doubt      objects that must not be served, though their files are there; their quarantine
+    scan       what is on a disk, read from the disk itself
+    snapshot   the index of a disk, left on it by a clean end (leaving), compared with it after the start (settle)
+    scrub      one disk read again slowly, slice by slice; scrubber: all of them, and what becomes of rot
     catalog    what exists at the origin, as far as it was read
     upstream   one parent or the origin: bytes of an object, or a named failure
     pull       misses: each slice is fetched once, whoever asks

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
-from oca.status import DiskStatus
+from oca.status import DiskStatus, ScrubStatus
 from oca.store.disks import Disk
 from oca.store.operations import Operations
 from oca.store.store import Store
@@ -22,8 +23,11 @@ class _Count:
 
 
 class Census:
-    def __init__(self, store: Store, operations: Operations) -> None:
+    def __init__(
+        self, store: Store, operations: Operations, scrubbing: Callable[[Disk], ScrubStatus | None]
+    ) -> None:
         self._store = store
+        self._scrubbing = scrubbing
         self._operations = operations
         self._counts: dict[Disk, _Count] = {}
         self._good_until = 0.0
@@ -66,5 +70,8 @@ class Census:
             hot_bytes=count.hot_bytes,
             faults=disk.faults,
             heat=round(disk.heat, 1),
+            quarantined_files=disk.quarantined_files,
+            quarantined_bytes=disk.quarantined_bytes,
+            scrub=self._scrubbing(disk),
             stays=self._operations.stays.get(disk, 0),
         )

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -19,9 +20,9 @@ from typing import Final
 import msgspec
 
 from contracts.catalog import CatalogObject
-from contracts.objectkey import object_hash
 from oca.diskthreads import DiskThreads
-from oca.objectfile import BadObjectFile, complete_path, description, incomplete_path, read_description
+from oca.objectfile import complete_path, description, incomplete_path
+from oca.store import quarantine, scan
 from oca.store.diskstate import IN_SERVICE, State
 from oca.tier import Tier, tier_of
 
@@ -71,6 +72,8 @@ class Disk:
         patience_s: float = HANGS_S,
     ) -> None:
         self.path = path
+        self.id = ""
+        """As its identity file has it; empty until it was opened."""
         self.tier = tier or Tier.BULK
         self.heat = 0.0
         """Requests of late for what is on it: one of ten minutes ago counts half."""
@@ -84,6 +87,9 @@ class Disk:
         self.capacity_bytes = capacity_bytes or 0
         self.overfull = False
         """Whether the file system has less room than was configured: others write there too."""
+        self.quarantined_files = 0
+        self.quarantined_bytes = 0
+        """They are among the used ones."""
         self.faults = 0
         """How often it was taken out of service."""
         self._configured_bytes = capacity_bytes
@@ -122,6 +128,7 @@ class Disk:
             raise DiskError(f"{self.path} has format {identity.format}, and this program knows {FORMAT}")
         if identity.appliance != appliance:
             raise DiskError(f"{self.path} belongs to appliance {identity.appliance!r}, not to {appliance!r}")
+        self.id = identity.disk
         try:
             for name in ("objects", "incomplete", "quarantine"):
                 if make_folders:
@@ -138,6 +145,7 @@ class Disk:
         self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * self._share)
         self.tier = self._tier or tier_of(self.path) or Tier.BULK
         self.why, self.used_bytes, self.overfull = "", 0, False
+        self.quarantined_files = self.quarantined_bytes = 0
 
     def probe(self) -> None:
         """Writes a small file, syncs it, reads it back and removes it. Raises OSError."""
@@ -160,31 +168,13 @@ class Disk:
         self.state, self.why, self.used_bytes = State.FAILED, why, 0
         self.faults += 1
 
-    def scan(self) -> Iterator[tuple[CatalogObject, bool]]:
-        """Every object on the disk, and whether it is complete. Raises OSError.
-
-        Under objects/, a file that lies is quarantined. Under incomplete/ it is removed: it was being made
-        when we were killed, and may hold all the room of its object without a byte of it.
-        """
-        # Not glob: it takes a folder that it may not read for an empty one.
-        for first in sorted((self.path / "objects").iterdir()):
-            for folder in sorted(first.iterdir()):
-                for file in folder.iterdir():
-                    item = _described(file)
-                    if item is None:
-                        os.replace(file, self.path / "quarantine" / file.name)
-                    else:
-                        yield item, True
-        for file in (self.path / "incomplete").iterdir():
-            item = _described(file)
-            if item is None:
-                file.unlink()
-            else:
-                yield item, False
-
     def describe(self, key: str) -> CatalogObject | None:
-        """What the complete object says it is; None when it cannot be believed. Raises OSError."""
-        return _described(complete_path(self.path, key))
+        """What the complete object says it is; None when it is not there or cannot be believed. Raises OSError."""
+        try:
+            said = scan.described(str(complete_path(self.path, key)))
+        except FileNotFoundError:
+            return None
+        return said[0] if said is not None else None
 
     def holds(self, key: str) -> bool:
         """Whether the complete object is still there; a disk that cannot tell is asked again by who reads."""
@@ -283,28 +273,27 @@ class Disk:
         if failed is not None:
             raise failed
 
-    def quarantine(self, key: str) -> None:
-        """Puts the complete object where nobody serves it. Raises OSError."""
-        file = complete_path(self.path, key)
-        os.replace(file, self.path / "quarantine" / file.name)
+    def quarantine(self, name: str) -> tuple[int, int]:
+        """Puts the file of objects/ that has this name where nobody serves it; as `trim_quarantine`."""
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.file(name), self.path / "quarantine" / name)
+        return self.trim_quarantine()
+
+    def trim_quarantine(self) -> tuple[int, int]:
+        """Removes what is too old or too much; the files and bytes that are left there. Raises OSError."""
+        return quarantine.trim(self.path / "quarantine", time.time(), self.capacity_bytes)
+
+    def count_quarantine(self, files: int, held_bytes: int) -> None:
+        """Counts what lies in quarantine now as used. For the event loop."""
+        self.used_bytes += held_bytes - self.quarantined_bytes
+        self.quarantined_files, self.quarantined_bytes = files, held_bytes
+
+    def file(self, name: str) -> Path:
+        """Where the complete object lies whose file has this name."""
+        return self.path / "objects" / name[:2] / name[2:4] / name
 
     def remove_incomplete(self, key: str) -> None:
         incomplete_path(self.path, key).unlink(missing_ok=True)
-
-
-def _described(file: Path) -> CatalogObject | None:
-    """What the file says it is; None when that cannot be believed. Raises OSError."""
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError:
-        return None
-    try:
-        item = read_description(fd)
-        return item if object_hash(item.key) == file.name else None
-    except (BadObjectFile, IsADirectoryError):
-        return None
-    finally:
-        os.close(fd)
 
 
 def _read_only(path: Path) -> bool:

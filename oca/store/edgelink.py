@@ -17,6 +17,7 @@ from contracts.framing import BadFrame, Unframer, pack
 from daemon.log import event
 from oca import ipc
 from oca.counters import Traffic
+from oca.store.doubt import unreadable
 from oca.store.pull import Puller
 from oca.store.store import Store
 
@@ -144,7 +145,7 @@ class EdgeLinks:
         event(log, "read failed", logging.ERROR, key=message.key, disk=message.disk, why=error.strerror)
         for disk in self._store.disks:
             if str(disk.path) == message.disk:
-                self._store.unreadable(message.key, disk, error)
+                unreadable(self._store, message.key, disk, error)
 
 
 class _Link(asyncio.Protocol):

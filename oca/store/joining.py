@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -15,13 +16,18 @@ from typing import Final
 
 from contracts.catalog import CatalogObject
 from daemon.log import event
+from oca.store import scan, snapshot
 from oca.store.disks import Disk, DiskError
 from oca.store.diskstate import Event, Patience, State, after
 from oca.store.index import Entry
+from oca.store.scan import Found
+from oca.store.snapshot import BadSnapshot, Snapshot
 from oca.store.store import Store
 
 log = logging.getLogger("oca.store")
 
+_SNAPSHOT_S: Final = 60.0
+"""Of patience, for reading a snapshot of millions of objects."""
 _AT_A_TIME: Final = 256
 """Files, between two looks whether the disk hangs."""
 
@@ -37,6 +43,8 @@ class Joining:
         self._looks: dict[Disk, asyncio.Task[None]] = {}
         self.on_joined: list[Callable[[Disk], None]] = []
         """Called with a disk that is in service from now on."""
+        self.unsettled: dict[Disk, Snapshot] = {}
+        """Disks that were counted from a snapshot which was not compared with all of the disk yet."""
         store.on_failed.append(self._failed)
 
     async def open(self) -> None:
@@ -99,27 +107,40 @@ class Joining:
 
     async def _count(self, disk: Disk) -> None:
         """Enters what is on the disk into the books. Raises OSError."""
-        found = disk.scan()
-        while batch := await disk.files.run(lambda: list(islice(found, _AT_A_TIME))):
-            for item, complete in batch:
+        taken = await disk.files.run(partial(_from_snapshot, disk), extra_s=_SNAPSHOT_S)
+        if taken is not None:
+            self.unsettled[disk], objects = taken
+            complete = iter(objects)
+        else:
+            complete = scan.complete_objects(disk.path)
+        outdated = self._store.meanwhile.outdated
+        while batch := await disk.files.run(lambda: list(islice(complete, _AT_A_TIME))):
+            for item in batch:
                 if disk.state is not State.JOINING:
                     return
-                if self._store.meanwhile.outdated(item):
-                    remove = disk.remove if complete else disk.remove_incomplete
-                    await disk.files.run(partial(remove, item.key))
-                elif complete:
-                    await self._complete(item, disk)
+                if outdated(item.key, item.etag):
+                    await disk.files.run(partial(disk.remove, item.key))
                 else:
-                    await self._incomplete(item, disk)
+                    await self.count(item, disk)
+        begun = scan.incomplete_objects(disk.path)
+        while more := await disk.files.run(lambda: list(islice(begun, _AT_A_TIME))):
+            for described in more:
+                if disk.state is not State.JOINING:
+                    return
+                if outdated(described.key, described.etag):
+                    await disk.files.run(partial(disk.remove_incomplete, described.key))
+                else:
+                    await self._incomplete(described, disk)
+        disk.count_quarantine(*await disk.files.run(disk.trim_quarantine))
 
-    async def _complete(self, item: CatalogObject, disk: Disk) -> None:
-        """Of two copies one is counted, and one goes.
+    async def count(self, item: Found, disk: Disk) -> None:
+        """Enters a complete object that is on the disk into the books. Of two copies one is counted, and one goes.
 
         Two are there when one was replaced on another disk just before a crash, or when a disk comes back.
         """
         store = self._store
         known = store.index.get(item.key)
-        if known is not None and not await self._supersedes(item, known):
+        if known is not None and not await self._supersedes(item, disk, known):
             await disk.files.run(partial(disk.remove, item.key))
             return
         known, begun = store.index.get(item.key), store.incomplete.get(item.key)
@@ -129,16 +150,22 @@ class Joining:
             store.abandon(begun)
         store.add(item, disk)
 
-    async def _supersedes(self, item: CatalogObject, known: Entry) -> bool:
+    async def _supersedes(self, item: Found, disk: Disk, known: Entry) -> bool:
         """Whether an object found on a disk was published after the complete one that we know already."""
         if item.etag == known.etag:
             return False
+        modified_at = item.modified_at
+        if modified_at is None:
+            this = await disk.files.run(partial(disk.describe, item.key))
+            if this is None:
+                return False
+            modified_at = this.modified_at
         try:
             other = await known.disk.files.run(partial(known.disk.describe, known.key))
         except OSError as error:
             self._store.blame(known.disk, error)
             return True
-        return other is None or item.modified_at > other.modified_at
+        return other is None or modified_at > other.modified_at
 
     async def _incomplete(self, item: CatalogObject, disk: Disk) -> None:
         store = self._store
@@ -146,3 +173,13 @@ class Joining:
             store.reopen(item, disk)
         else:
             await disk.files.run(partial(disk.remove_incomplete, item.key))
+
+
+def _from_snapshot(disk: Disk) -> tuple[Snapshot, list[Found]] | None:
+    """What the last clean end says is on the disk; None when nothing says it that can be believed. Raises OSError."""
+    try:
+        taken = snapshot.take(disk.path, disk.id, time.time_ns())
+        return (taken, taken.objects()) if taken is not None else None
+    except BadSnapshot as error:
+        event(log, "snapshot refused", logging.WARNING, disk=str(disk.path), why=str(error))
+        return None

@@ -39,8 +39,8 @@ class Meanwhile:
         else:
             self._etags[item.key] = item.etag
 
-    def outdated(self, item: CatalogObject) -> bool:
+    def outdated(self, key: str, etag: str) -> bool:
         """Whether an object that comes back with its disk must not be served."""
-        if self._lost_track or self._etags.get(item.key, item.etag) != item.etag:
+        if self._lost_track or self._etags.get(key, etag) != etag:
             return True
-        return any(matches(item.key) for matches in self._purges)
+        return any(matches(key) for matches in self._purges)

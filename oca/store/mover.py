@@ -23,6 +23,7 @@ from daemon.log import event
 from oca.objectfile import complete_path
 from oca.store.disks import Disk, flushing_s, is_full
 from oca.store.diskstate import State
+from oca.store.doubt import distrust, unreadable
 from oca.store.incomplete import Incomplete, WrongSlice
 from oca.store.index import Entry
 from oca.store.store import Store
@@ -80,11 +81,11 @@ class Mover:
         except WrongSlice as error:
             self._drop(copy)
             event(log, "rotten", logging.ERROR, disk=str(source.path), why=str(error))
-            store.distrust(entry.key, source)
+            distrust(store, entry.key, source)
             return Moved.ROTTEN
         except _Unreadable as error:
             self._drop(copy)
-            store.unreadable(entry.key, source, error.error)
+            unreadable(store, entry.key, source, error.error)
             return Moved.FAILED
         except OSError as error:
             self._drop(copy)

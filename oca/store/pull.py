@@ -126,6 +126,20 @@ class Puller:
                     run = []
         self._start(item, run)
 
+    async def fetch_whole(self, key: str) -> None:
+        """Brings the object here, a run at a time, so that no player waits behind it; as far as that goes."""
+        await self.locate(key)
+        item = self._store.incomplete.get(key)
+        while item is not None:
+            left = [index for index in item.missing() if (item, index) not in self._under_way]
+            if not left:
+                return
+            run = [index for at, index in enumerate(left[:RUN_SLICES]) if index == left[0] + at]
+            self._under_way.update((item, index) for index in run)
+            await self._run(item, run[0], run[-1])
+            if not item.has(run[0]) or self._store.incomplete.get(key) is not item:
+                return
+
     def _start(self, item: Incomplete, run: list[int]) -> None:
         if not run:
             return

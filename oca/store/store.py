@@ -11,7 +11,6 @@ Tells its listeners what edge workers must know, in the order in which it become
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import resource
@@ -31,6 +30,7 @@ from oca.store.incomplete import Corrupt, Incomplete
 from oca.store.index import Entry, Index
 from oca.store.meanwhile import Meanwhile
 from oca.store.place import TierChoice, choose_place
+from oca.store.scan import Found
 from oca.store.served import Cause, Served
 
 log = logging.getLogger("oca.store")
@@ -68,11 +68,10 @@ class Store:
         """Has ``disk`` taken out of service when it hangs."""
         disk.files.on_hang = disk.contents.on_hang = partial(self.fail, disk)
 
-    def add(self, item: CatalogObject, disk: Disk) -> None:
+    def add(self, found: Found, disk: Disk) -> None:
         """Counts a complete object that was found on ``disk``."""
-        cost = disk_bytes(item)
-        self.index.add(Entry(item.key, item.size, cost, item.etag, disk))
-        disk.used_bytes += cost
+        self.index.add(Entry(found.key, found.size, found.disk_bytes, found.etag, disk))
+        disk.used_bytes += found.disk_bytes
 
     def reopen(self, item: CatalogObject, disk: Disk) -> None:
         """Counts an incomplete object that was found on ``disk``; what it holds is looked at when it is used."""
@@ -264,7 +263,7 @@ class Store:
 
     def _remove(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> asyncio.Task[None]:
         """Has files removed. One that cannot be is the disk's fault, and never its caller's."""
-        return self._chore(self._removed(disk, keys, remove))
+        return self.chore(self._removed(disk, keys, remove))
 
     async def _removed(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> None:
         try:
@@ -275,7 +274,8 @@ class Store:
         # Again: until now a worker that looked found the file, and has it open.
         self.tell(ipc.Forget(keys, str(disk.path)))
 
-    def _chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Has something done that `settled` waits for."""
         task = asyncio.ensure_future(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
@@ -309,7 +309,7 @@ class Store:
             for item in [item for item in self.incomplete.values() if item.disk is disk and item.failed]:
                 self.abandon(item)
             disk.overfull = True  # so it is measured before anything else is begun on it
-            self._chore(self.measure(disk))
+            self.chore(self.measure(disk))
             return True
         if not is_disk_fault(error):
             return False
@@ -332,31 +332,14 @@ class Store:
         self.disks = tuple(other for other in self.disks if other is not disk)
         self._lose(disk)
 
-    def unreadable(self, key: str, disk: Disk, error: OSError) -> None:
-        """A worker failed to read the object from ``disk``: blames it, and nobody finds the file again.
-
-        Workers look on the disks themselves, so that a file which opens and breaks off in the middle would
-        cut short every answer of the object, even after its disk was taken out of service.
-        """
-        if is_disk_fault(error) and error.errno != errno.ETIMEDOUT:
-            self.distrust(key, disk)
-        self.blame(disk, error)
-
-    def distrust(self, key: str, disk: Disk) -> None:
-        """Puts the complete object that is on ``disk`` where nobody serves it."""
-        entry = self.index.get(key)
-        if entry is not None and entry.disk is disk:
-            self.index.remove(key)
-            self.served.gone((key,), Cause.DISK_FAULT)
-            self.drop_copy(key)
-            disk.used_bytes -= entry.disk_bytes
-            self.tell(ipc.Forget((key,)))
-        self._chore(self._quarantine(disk, key))
-
-    async def _quarantine(self, disk: Disk, key: str) -> None:
-        # Where not even this works, the file system takes no write: whoever can be read is read on.
-        with contextlib.suppress(OSError):
-            await disk.files.run(partial(disk.quarantine, key), always=True)
+    def drop(self, entry: Entry) -> None:
+        """Forgets a complete object whose file is no longer what the books say; the file stays."""
+        if self.index.get(entry.key) is entry:
+            self.index.remove(entry.key)
+            self.served.gone((entry.key,), Cause.DISK_FAULT)
+            self.drop_copy(entry.key)
+            entry.disk.used_bytes -= entry.disk_bytes
+            self.tell(ipc.Forget((entry.key,)))
 
     def _lose(self, disk: Disk) -> int:
         """Forgets what is on a disk that is out of service; how many objects that were."""

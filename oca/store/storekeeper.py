@@ -37,10 +37,13 @@ from oca.store.edgelink import EdgeLinks
 from oca.store.heat import Heat
 from oca.store.ingest import IngestServer
 from oca.store.joining import Joining
+from oca.store.leaving import leave
 from oca.store.mover import Mover
 from oca.store.operations import Operations
 from oca.store.pull import Puller
+from oca.store.scrubber import Scrubber
 from oca.store.served import Cause, Count
+from oca.store.settle import settle
 from oca.store.store import Store
 from oca.store.tiering import Tiering
 from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_session
@@ -73,7 +76,6 @@ class Storekeeper:
         self.operations = Operations(
             self.store, self.joining, self.mover, self.disk_list, config.disk_timeout_s
         )
-        self.census = Census(self.store, self.operations)
         self.tiering = Tiering(
             self.store,
             self.mover,
@@ -90,6 +92,13 @@ class Storekeeper:
         self.puller = Puller(
             self.store, self.catalog, upstreams, config.pull, time.monotonic, secrets.SystemRandom()
         )
+        self.scrubber = Scrubber(
+            self.store,
+            config.scrub,
+            Path(config.state_dir),
+            lambda key: self._chore(self.puller.fetch_whole(key)),
+        )
+        self.census = Census(self.store, self.operations, self.scrubber.status)
         self.links = EdgeLinks(self.store, self.puller)
         self.links.touched.append(self.tiering.touched)
         self.ingest = IngestServer(self.store, self._remember_plan)
@@ -102,6 +111,7 @@ class Storekeeper:
             self.drain,
             self._purge,
             self.operations.carry_out,
+            self.scrubber.start_now,
         )
         self._leaving = False
         self._chores: set[asyncio.Task[None]] = set()
@@ -131,8 +141,15 @@ class Storekeeper:
         ]
         chores = [
             asyncio.create_task(chore)
-            for chore in (self.heart.run(), self._refresh_catalog(), self._rate(), self.tiering.run())
+            for chore in (
+                self.heart.run(),
+                self._refresh_catalog(),
+                self._rate(),
+                self.tiering.run(),
+                self.scrubber.run(),
+            )
         ]
+        self._chore(settle(self.store, self.joining))
         if self.delivery is not None:
             chores.append(asyncio.create_task(self.delivery.run()))
         os.write(ready, b"r")
@@ -147,6 +164,7 @@ class Storekeeper:
         for server in servers:
             server.close()
         await runner.cleanup()
+        await leave(self.store, self.joining.unsettled)
         for ended in done:
             ended.result()  # a chore ends only by failing: let that be seen, and the supervisor restart us
 

@@ -22,6 +22,7 @@ from oca import ipc
 from oca.objectfile import complete_path, description, disk_bytes, disk_rank, incomplete_path
 from oca.store.disks import Disk, mark
 from oca.store.diskstate import State
+from oca.store.doubt import unreadable
 from oca.store.joining import Joining
 from oca.store.place import NoRoom
 from oca.store.store import Store
@@ -94,8 +95,9 @@ async def test_a_complete_file_without_a_description_is_quarantined(tmp_path: Pa
     first, second = folders(tmp_path)
     lay(complete_path(first, KEY), ITEM, DATA[:-1])
     store = await opened([first, second])
-    assert (len(store.index), used(store)) == (0, [0, 0])
     assert [file.name for file in (first / "quarantine").iterdir()] == [object_hash(KEY)]
+    assert (len(store.index), used(store)) == (0, [disk_bytes(ITEM) - 1, 0])
+    assert (store.disks[0].quarantined_files, store.disks[0].quarantined_bytes) == (1, used(store)[0])
 
 
 @pytest.mark.parametrize("newer_first", [True, False])
@@ -276,7 +278,7 @@ async def test_a_file_that_a_worker_cannot_read_is_found_by_nobody(tmp_path: Pat
     first, second = folders(tmp_path)
     store = await opened([first, second])
     await put(store)
-    store.unreadable(KEY, store.disks[0], OSError(number, os.strerror(number)))
+    unreadable(store, KEY, store.disks[0], OSError(number, os.strerror(number)))
     await store.settled()
     assert not complete_path(first, KEY).exists()
     assert [disk.state for disk in store.disks] == [State.FAILED, State.SERVING]
@@ -290,7 +292,7 @@ async def test_a_read_that_failed_for_want_of_descriptors_is_not_held_against_th
     first, second = folders(tmp_path)
     store = await opened([first, second])
     await put(store)
-    store.unreadable(KEY, store.disks[0], OSError(errno.EMFILE, "Too many open files"))
+    unreadable(store, KEY, store.disks[0], OSError(errno.EMFILE, "Too many open files"))
     assert complete_path(first, KEY).exists()
     assert [disk.state for disk in store.disks] == [State.SERVING] * 2
     assert await store.held(KEY) is not None

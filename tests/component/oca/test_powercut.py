@@ -1,0 +1,223 @@
+"""The power is cut under a running appliance: what was promised is there, what is there is right and counted.
+
+Both disks are ext4 in images, which lie on an ext4 of their own. That one plays the device: what it has in
+memory is the write cache of a drive, which a flush of the inner file systems brings down (their journal's, our
+fsync) and nothing else does for certain. At the cut it is shut down without writing another byte
+(EXT4_IOC_SHUTDOWN, NOLOGFLUSH), so that the disks lose what was not flushed: pages in memory, and
+what the drive had taken and not written, in whatever order. Then all of it is mounted again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from demo.origin import OriginServer
+from oca.objectfile import complete_path
+from oca.store.snapshot import NAME
+from tests.appliance import Appliance
+from tests.component.oca.twodisks import MIB, Object, World, run
+from tests.processes import below
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
+_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
+_AT_ONCE = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
+DISK_BYTES = 96 * MIB
+FILLED_BYTES = 24 * MIB
+"""Of what was committed; beyond, the oldest is purged."""
+PUBLISHED = 10
+"""Objects at the origin, to be pulled through."""
+
+
+class Rack:
+    """Two disks behind one power cable."""
+
+    def __init__(self, below: Path) -> None:
+        self._device = below / "device"
+        self._image = below / "device.img"
+        self.disks = [below / "bad", below / "good"]
+        for folder in (self._device, *self.disks):
+            folder.mkdir()
+        _make(self._image, 3 * DISK_BYTES)
+        run("mount", "-o", "loop", self._image, self._device)
+        for disk in self.disks:
+            _make(self._inner(disk), DISK_BYTES)
+            run("mount", "-o", "loop", self._inner(disk), disk)
+
+    def _inner(self, disk: Path) -> Path:
+        return self._device / f"{disk.name}.img"
+
+    def cut(self) -> None:
+        folder = os.open(self._device, os.O_RDONLY)
+        fcntl.ioctl(folder, _SHUTDOWN, _AT_ONCE)
+        os.close(folder)
+
+    def off(self) -> None:
+        """Nobody may have a file open. What is busy for a moment longer is tried again."""
+        for folder in (*self.disks, self._device):
+            until = time.monotonic() + 30
+            while os.path.ismount(folder):
+                done = subprocess.run(["umount", folder], capture_output=True, text=True, check=False)
+                assert time.monotonic() < until, done.stderr
+                time.sleep(0.05)
+
+    def on(self) -> None:
+        """Mounts all again, which replays the journals; they must need no repair beyond that."""
+        run("mount", "-o", "loop", self._image, self._device)
+        for disk in self.disks:
+            run("mount", "-o", "loop", self._inner(disk), disk)
+
+
+def _make(image: Path, size: int) -> None:
+    with image.open("wb") as file:
+        for _ in range(size // MIB):
+            file.write(bytes(MIB))  # not a hole: a drive has its sectors before they are written
+        os.fsync(file.fileno())
+    run("mkfs.ext4", "-q", "-F", "-b", "4096", image)
+
+
+@contextmanager
+def rack(below: Path) -> Iterator[Rack]:
+    made = Rack(below)
+    try:
+        yield made
+    finally:
+        for folder in (*made.disks, below / "device"):
+            subprocess.run(["umount", "-l", folder], capture_output=True, check=False)
+
+
+class Load:
+    """Players that ask for what is published, and a fill that commits object after object, until it is stopped."""
+
+    def __init__(self, world: World, published: list[Object], chance: random.Random) -> None:
+        self._world = world
+        self._published = published
+        self.committed: list[Object] = []
+        self._purging = threading.Lock()
+        self.wrong: list[str] = []
+        self._done = threading.Event()
+        seeds = [chance.randrange(1 << 30) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._play, args=(seed,)) for seed in seeds[:2]]
+        self._threads += [threading.Thread(target=self._fill, args=(seed,)) for seed in seeds[2:]]
+        for thread in self._threads:
+            thread.start()
+
+    def promised(self) -> list[Object]:
+        """What was committed and not purged; nothing of it is purged from now on."""
+        self._purging.acquire()
+        return list(self.committed)
+
+    def stop(self) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _play(self, seed: int) -> None:
+        chance = random.Random(seed)
+        while not self._done.is_set():
+            try:
+                with suppress(OSError):
+                    self._world.get(chance.choice(self._published))
+            except AssertionError as error:
+                self.wrong.append(str(error))
+
+    def _fill(self, seed: int) -> None:
+        chance = random.Random(seed)
+        while not self._done.is_set():
+            key = f"fill{chance.randrange(1 << 60):x}/video.mp4"
+            data = chance.randbytes(chance.randrange(1, 3 * MIB // 2))
+            try:
+                self._world.running.put(key, data)
+            except (OSError, AssertionError, struct.error):
+                self._done.wait(0.05)  # the power is off
+            else:
+                self.committed.append((key, data))
+                self._purge_oldest()
+
+    def _purge_oldest(self) -> None:
+        """Keeps the disks from being full: what was evicted could not be told from what was lost."""
+        while sum(len(data) for _, data in self.committed) > FILLED_BYTES and self._purging.acquire(False):
+            with suppress(OSError):
+                self._world.purge(key=self.committed.pop(0)[0])
+            self._purging.release()
+
+
+def kill(appliance: Appliance) -> None:
+    """The machine is without power too."""
+    children = below(appliance.process.pid)
+    appliance.process.kill()
+    appliance.process.wait(20)
+    psutil.wait_procs(children, timeout=20)
+
+
+def one_round(world: World, power: Rack, published: list[Object], chance: random.Random) -> int:
+    """Load until the power is cut; then everything that was promised is looked for. How many objects that was."""
+    with world.start() as appliance:
+        load = Load(world, published, chance)
+        try:
+            until = time.monotonic() + chance.uniform(0.2, 2.5)
+            while time.monotonic() < until or not load.committed:
+                assert time.monotonic() < until + 60, (appliance.root / "log").read_text()[-3000:]
+                time.sleep(0.01)
+            promised = load.promised()
+            power.cut()
+        finally:
+            kill(appliance)
+            load.stop()
+    assert load.wrong == []
+    power.off()
+    power.on()
+    for disk in power.disks:
+        assert not (disk / NAME).exists(), "a snapshot of before the start came back"
+    for key, data in promised:
+        (path,) = (there for disk in power.disks if (there := complete_path(disk, key)).exists())
+        assert path.read_bytes()[: len(data)] == data, f"{key} was committed and is wrong"
+    with world.start() as appliance:
+        world.check_counted(*power.disks)
+        for item in promised:
+            assert world.get(item) == 200
+        world.serves(*published, within_s=60)
+        world.check_counted(*power.disks)
+        # Room for the next round, and this time a clean end: its snapshots must be gone at the next cut.
+        assert world.purge(prefix="fill")["purged"] >= len(promised)
+    for disk in power.disks:
+        assert (disk / NAME).exists()
+    return len(promised)
+
+
+def cut(tmp_path: Path, origin: OriginServer, s3: S3Client, rounds: int) -> None:
+    chance = random.Random(rounds)
+    with rack(tmp_path) as power:
+        world = World(tmp_path, *power.disks, s3, origin)
+        sizes = [chance.randrange(1, 4 * MIB) for _ in range(PUBLISHED)]
+        published = [world.publish(chance.choice(power.disks), size) for size in sizes]
+        assert sum(one_round(world, power, published, chance) for _ in range(rounds)) > rounds
+
+
+@pytest.mark.timeout(280)
+def test_what_was_committed_survives_a_power_cut_and_nothing_else_is_wrong(
+    tmp_path: Path, origin: OriginServer, s3: S3Client
+) -> None:
+    cut(tmp_path, origin, s3, 3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_hundred_power_cuts(tmp_path: Path, origin: OriginServer, s3: S3Client) -> None:
+    cut(tmp_path, origin, s3, 100)

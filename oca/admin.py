@@ -157,8 +157,8 @@ class Admin:
             return problem(Problem.BAD_FIELD, str(error))
         begun = self._scrub(asked.disk)
         if not begun:
-            which = "no disk" if asked.disk is None else f"{asked.disk}: no such disk, or it"
-            return problem(Problem.UNAVAILABLE, f"{which} is scrubbed now: see `oca scrub`")
+            which = "no disk is" if asked.disk is None else f"{asked.disk} is not a disk that is"
+            return problem(Problem.UNAVAILABLE, f"{which} scrubbed: it is out of service, or scrub is null")
         return _json({"reading": begun})
 
     def collect(self) -> list[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from functools import partial
@@ -17,6 +18,7 @@ from oca.store.store import Store
 
 log = logging.getLogger("oca.store")
 
+_REMOVALS_S: Final = 5.0
 _OBJECTS_PER_S: Final = 20_000
 """That a disk writes down at least; a hundred times as many where nobody else is at work."""
 
@@ -28,7 +30,8 @@ async def leave(store: Store, unsettled: Mapping[Disk, Snapshot]) -> None:
     """
     for begun in store.incomplete.values():
         begun.dropped = True  # none becomes complete any more
-    await store.settled()
+    with contextlib.suppress(TimeoutError):  # a disk hangs: what is not removed from it is found again
+        await asyncio.wait_for(store.settled(), _REMOVALS_S)
     serving = [disk for disk in store.disks if disk.in_service]
     here: dict[Disk, list[Entry]] = {disk: [] for disk in serving}
     for entry in store.index:

@@ -21,7 +21,7 @@ from typing import Final
 from contracts.problem import Problem
 from oca import ipc
 from oca.edge.answer import PROBLEMS, Answer, answer_for, error, preflight
-from oca.edge.authorise import Refused
+from oca.edge.authorise import Refused, Route
 from oca.edge.cold import bring_in
 from oca.edge.delivery import Delivery, DiskFault, Progress
 from oca.edge.files import OpenFile
@@ -170,10 +170,6 @@ class Connection:
         worker.poller.defer(self.writable)
         return True
 
-    def _trusted(self) -> bool:
-        """Whether a token that was not seen before is worth the look: its network sends few bad ones."""
-        return self.network.refusals < self.worker.networks.refusals
-
     def _over(self) -> bool:
         """Whether this request is one too many, of its connection or of its network; the long way says so."""
         self._left -= 1
@@ -205,9 +201,11 @@ class Connection:
         if request.method not in {b"GET", b"HEAD"}:
             self._answer(error(Problem.METHOD, request.method))
             return
+        # A token that was not seen before is worth the look while its network sends few bad ones.
+        trusted = self.network.refusals < worker.networks.refusals
         try:
             route = worker.authoriser.route(
-                target, request.headers, worker.clock, self._trusted(), self._account.address
+                target, request.headers, worker.clock, trusted, self._account.address
             )
         except Refused as refused:
             if refused.problem is not Problem.BAD_KEY:
@@ -218,22 +216,25 @@ class Connection:
         self._account.granted(route.session)
         found = worker.files.get(route.key)
         if found is not None:
-            if request.raw and found.bitmap is None:
-                worker.repeats.remember(request, route, worker.cors(request.headers))
-            self._serve(found)
+            self._found(request, route, found)
             return
         self.state = _LOCATING
         self.deadline = worker.now + worker.wait_timeout_s
-        worker.store.locate(route.key, lambda result: self._located(request, result))
+        worker.store.locate(route.key, lambda result: self._located(request, route, result))
 
-    def _located(self, request: Request, result: OpenFile | Outcome) -> None:
+    def _located(self, request: Request, route: Route, result: OpenFile | Outcome) -> None:
         if self.state is not _LOCATING or self._request is not request:
             return  # closed, or timed out, in the meantime
         if isinstance(result, Outcome):
             self._answer(error(PROBLEMS[result], request.method))
         else:
-            self._serve(result)
+            self._found(request, route, result)
         self._drive()
+
+    def _found(self, request: Request, route: Route, file: OpenFile) -> None:
+        if request.raw and file.bitmap is None:
+            self.worker.repeats.remember(request, route, self.worker.cors(request.headers))
+        self._serve(file)
 
     def _serve(self, file: OpenFile) -> None:
         answer = answer_for(self._request.method, self._request.headers, file.representation)

@@ -3,7 +3,7 @@
 Several threads read one disk: a disk that seeks has its head find the shortest way between what they ask
 for, and one that does not has several of them under way. Measured with a million objects on ext4: 55 s with
 four threads where one takes 138 s, nothing of it in memory; with all of it in memory 25 s and 18 s, since
-then they only wait for one another. More than four gain nothing.
+then they only wait for one another. More than four gained nothing with a tenth of that.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,9 +15,16 @@ from contracts.fleet import HttpUrl
 from contracts.plan import Name
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
+from oca.httpcache.target import suffix
 from oca.tier import Tier
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+MANIFESTS: Final = frozenset({".m3u8", ".mpd"})
+SEGMENTS: Final = frozenset(
+    {".ts", ".m4s", ".mp4", ".m4a", ".m4v", ".cmfv", ".cmfa", ".aac", ".vtt", ".webm"}
+)
+SEGMENT_FRESH_S: Final = 86_400.0
+"""A segment's name is not used again; the DVR window decides when it goes."""
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -154,6 +161,63 @@ class Scrub(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of one disk, at most."""
 
 
+class HttpOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An HTTP origin, for objects that may change; cached by its own headers (RFC 9111)."""
+
+    url: HttpUrl
+    prefix: Annotated[str, Meta(pattern=r"^/([A-Za-z0-9._~-]+/)*\Z", max_length=256)] = "/"
+    """Paths that begin so are this origin's, and are asked of it as they are; the longest prefix counts."""
+    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:\[\]-]+\Z", max_length=255)] | None = None
+    """Host that it is asked for; that of the url when left out."""
+    obey_clients: bool = True
+    """Whether a client's Cache-Control may ask for newer than fresh. False where players send no-cache all the time."""
+    strict: bool = False
+    """Nothing but the RFC's own heuristic where the origin names no lifetime."""
+    segment_s: Seconds = 4.0
+    """Of the live streams: a manifest without a lifetime is fresh for half of it, a segment for a day."""
+    fresh_s: dict[str, Annotated[float, Meta(ge=0, le=31_536_000)]] = {}
+    """By extension, such as .m3u8, where the origin names no lifetime; stands above segment_s."""
+
+    @property
+    def name(self) -> str:
+        """In logs and metrics."""
+        return f"http:{self.prefix}"
+
+    @property
+    def identity(self) -> str:
+        """What stored responses are tied to."""
+        return f"{self.prefix} {self.url} {self.host or ''}"
+
+    def guess_s(self, key: str) -> float | None:
+        """How long a response to ``key`` is fresh where the origin says nothing; None: by the RFC's heuristic."""
+        if self.strict:
+            return None
+        kind = suffix(key)
+        if kind in self.fresh_s:
+            return self.fresh_s[kind]
+        if kind in MANIFESTS:
+            return self.segment_s / 2
+        return SEGMENT_FRESH_S if kind in SEGMENTS else None
+
+
+class HttpCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept of HTTP origins' responses."""
+
+    disk_share: Annotated[float, Meta(ge=0.001, le=0.99)] | None = None
+    """Of each disk's capacity; the catalog's objects have the rest. 0.1, or 0.9 where there is no catalog."""
+    object_bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 40)] = 256 << 20
+    """Of one response; what is larger is passed through."""
+    whole_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 16 << 20
+    """Up to here all of an object is fetched when a range of it is asked for."""
+    responses: Annotated[int, Meta(ge=16, le=10_000_000)] = 200_000
+    variants: Annotated[int, Meta(ge=1, le=1024)] = 16
+    """Of one URL, by Vary, and parts of it."""
+    body_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 16 << 20
+    """Of a request's body, on its way to the origin: 413 beyond."""
+    stale_if_error_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 60
+    """How long past its freshness a response is sent when upstream fails, where the origin says nothing."""
+
+
 class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The delivery log: to which bucket it goes. What is left out is as under origin."""
 
@@ -178,7 +242,10 @@ class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     disks: Annotated[tuple[Disk, ...], Meta(min_length=1, max_length=128)]
-    origin: S3Config
+    origin: S3Config | None = None
+    """The catalog's bucket; without it there are http_origins alone."""
+    http_origins: Annotated[tuple[HttpOrigin, ...], Meta(max_length=64)] = ()
+    http_cache: HttpCache = HttpCache()
     listen: str = "0.0.0.0:8080"
     tls: Tls | None = None
     """Players over TLS; without it there is the plain port alone."""
@@ -216,6 +283,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for address in (self.listen, self.admin, *([self.tls.listen] if self.tls else [])):
             split_address(address)
+        if self.origin is None and not self.http_origins:
+            raise ValueError("origin is missing: name the S3 bucket, or http_origins, or both")
+        if self.origin is None and self.delivery is not None:
+            raise ValueError("delivery: there is no origin whose bucket the log could go to")
+        prefixes = [origin.prefix for origin in self.http_origins]
+        if len(set(prefixes)) < len(prefixes):
+            raise ValueError("http_origins: two of them have the same prefix")
         if self.auth.required and self.auth.keys_file is None:
             raise ValueError(
                 "auth.keys_file is missing: name the JWK Set that `steering init` wrote, "
@@ -227,6 +301,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"disks: {first} is listed twice")
             if any(other != first and other.startswith(first + "/") for other in paths):
                 raise ValueError(f"disks: {first} lies around another disk of the list")
+
+    @property
+    def http_share(self) -> float:
+        """Of each disk, for HTTP responses; 0 without HTTP origins."""
+        if not self.http_origins:
+            return 0.0
+        return self.http_cache.disk_share or (0.1 if self.origin is not None else 0.9)
 
     @property
     def worker_count(self) -> int:
@@ -247,6 +328,8 @@ __all__ = [
     "ConfigError",
     "Delivery",
     "Disk",
+    "HttpCache",
+    "HttpOrigin",
     "Limits",
     "Pacing",
     "Parent",

@@ -39,6 +39,10 @@ def examine(config: Config) -> list[Finding]:
         ("disk changes", lambda: _changes(config)),
         ("token keys", lambda: _keys(config)),
         ("origin", lambda: _origin(config)),
+        *(
+            (f"http origin {item.prefix}", lambda item=item: _reachable(item.url, item.prefix))
+            for item in config.http_origins
+        ),
         *((f"steering {url}", lambda url=url: _reachable(url, "/healthz")) for url in config.steering.urls),
         *((f"parent {item.id}", lambda item=item: _reachable(item.url, "/")) for item in config.parents),
         ("open files", lambda: _open_files(config)),
@@ -113,6 +117,8 @@ def _keys(config: Config) -> str:
 
 
 def _origin(config: Config) -> str:
+    if config.origin is None:
+        return "no bucket: HTTP origins alone"
     client = open_client(config.origin)
     get(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
     return f"s3://{config.origin.bucket}: the catalog can be read"

@@ -16,6 +16,8 @@ keyed by object, not by request, so that any number of players waiting in one wo
       | Synced(n)           ------------------>  what was told before Sync has taken effect here
       | <--------------- Revoke(sessions)        tokens that are worth nothing any more
       | Report(...)         ------------------>  once a second: what was counted since the last
+
+Of responses that may change they speak in `oca.httpcache.messages`, over the same line.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from oca.counters import Counters, Histograms
+from oca.httpcache import messages
 
 SOCKET_NAME: Final = "edge.sock"
 
@@ -160,8 +163,10 @@ class Revoke(msgspec.Struct, frozen=True, tag="revoke"):
     sessions: frozenset[str]
 
 
-ToStore: TypeAlias = Locate | Want | Report | Fault | Synced
-ToEdge: TypeAlias = Found | Ready | Complete | Failed | Forget | Disks | Sync | Drain | Revoke
+ToStore: TypeAlias = Locate | Want | Report | Fault | Synced | messages.ToStore
+ToEdge: TypeAlias = (
+    Found | Ready | Complete | Failed | Forget | Disks | Sync | Drain | Revoke | messages.ToEdge
+)
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_store = msgspec.msgpack.Decoder(ToStore).decode

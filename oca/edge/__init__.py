@@ -18,6 +18,12 @@
     ledger       what is counted; cmcd: what players say; accesslog: a line for each request
     storelink    the line to the storekeeper
 
+    For requests of HTTP origins, in place of files to delivery:
+    shared       what this worker knows to be fresh; asks the storekeeper for the rest
+    exchange     one such question, its body up and its answer down
+    sharedanswer status, head, spans from a stored response     (pure)
+    sharedfile, stream    a body that may still be growing, on its way out
+
 Belongs here: what one player's request needs. Does not: anything that writes a disk, and any state
 whose loss would matter: a worker may be killed at any moment.
 """

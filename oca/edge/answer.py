@@ -17,9 +17,10 @@ _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _REASONS: dict[int, bytes] = {
     200: b"OK", 204: b"No Content", 206: b"Partial Content", 304: b"Not Modified", 400: b"Bad Request",
     403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed", 412: b"Precondition Failed",
+    413: b"Content Too Large",
     414: b"URI Too Long", 416: b"Range Not Satisfiable", 429: b"Too Many Requests",
     431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
-    503: b"Service Unavailable", 504: b"Gateway Timeout",
+    503: b"Service Unavailable", 504: b"Gateway Timeout", 508: b"Loop Detected",
 }  # fmt: skip
 
 PROBLEMS: Final = {
@@ -114,7 +115,7 @@ def answer_for(method: bytes, headers: Mapping[bytes, str], what: Representation
     if len(spans) == 1:
         start, end = spans[0]
         return Answer(206, partial(what, start, end), [(start, end)], end - start)
-    return _multipart(spans, what)
+    return multipart(spans, what)
 
 
 def whole(what: Representation) -> bytes:
@@ -129,7 +130,7 @@ def partial(what: Representation, start: int, end: int) -> bytes:
     return _partial(what, b"") % (end - start, start, end - 1)
 
 
-def _multipart(spans: list[Span], what: Representation) -> Answer:
+def multipart(spans: list[Span], what: Representation) -> Answer:
     """Several ranges: multipart/byteranges, section 15.3.7.2."""
     parts: list[Part] = []
     length = 0

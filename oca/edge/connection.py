@@ -9,25 +9,30 @@
     LINGERING  the client to close first       closed (so that it reads the answer before a reset)
 
 Every state but SENDING with a taking client has a deadline; `Connection.expire` is what it means.
+
+Longer than 400 lines: it is the one machine that the table draws, and each event of it is a method here.
 """
 
 from __future__ import annotations
 
-import enum
 from collections import deque
+from collections.abc import Iterable
 from time import monotonic
 from typing import Final
 
 from contracts.problem import Problem
 from oca import ipc
-from oca.edge.answer import PROBLEMS, Answer, answer_for, error, preflight
+from oca.edge.answer import PROBLEMS, Answer, Part, answer_for, error, preflight
 from oca.edge.authorise import Refused, Route
 from oca.edge.cold import bring_in
 from oca.edge.delivery import Delivery, DiskFault, Progress
+from oca.edge.exchange import Exchange
 from oca.edge.files import OpenFile
 from oca.edge.networks import Network
 from oca.edge.pacing import Pacer
 from oca.edge.request import BadRequest, Request, RequestReader
+from oca.edge.state import State
+from oca.edge.stream import Stream
 from oca.edge.wire import Wire
 from oca.edge.worker import Worker
 from oca.ipc import Outcome
@@ -35,16 +40,6 @@ from oca.ipc import Outcome
 _PIPELINED: Final = 16
 """Requests read ahead of the one being answered; then we stop reading."""
 _LINGER_S: Final = 1.0
-
-
-class State(enum.Enum):
-    IDLE = enum.auto()
-    LOCATING = enum.auto()
-    WAITING = enum.auto()
-    WARMING = enum.auto()
-    SENDING = enum.auto()
-    LINGERING = enum.auto()
-    CLOSED = enum.auto()
 
 
 # Reading a member off its class costs 0.1 us in Python 3.11, and a request does it ten times.
@@ -70,8 +65,12 @@ class Connection:
         self._pacer = Pacer(worker.pacing, wire) if worker.pacing is not None else None
         self._refusing = worker.draining  # it came when we had already asked for no more
         self._last = False  # no further request is read: the answers to those that came are the last
-        self._wire = wire
-        self._delivery = Delivery(wire)
+        self.address = address
+        self.wire = self._wire = wire
+        self.secure = wire.secure
+        self._plain = Delivery(wire)
+        self._delivery = self._plain
+        self.exchange: Exchange | None = None  # with the storekeeper, on a request of an HTTP origin
         wire.open(self)
 
     @property
@@ -100,7 +99,7 @@ class Connection:
             self._queue.extend(requests)
             if len(self._queue) > _PIPELINED:
                 self._wire.pause()
-            self._drive()
+            self.drive()
         elif not began and self.state is _IDLE:
             # From the first byte on, so that a byte now and then does not hold the connection.
             self.deadline = self.worker.now + self.worker.limits.header_timeout_s
@@ -117,7 +116,7 @@ class Connection:
     def writable(self) -> None:
         """There is room, or others have had their turn."""
         if self.state is _SENDING:
-            self._drive()
+            self.drive()
 
     def _refuse_input(self, bad: BadRequest) -> None:
         """Answers the requests that came whole, then says what is wrong with the rest, then closes."""
@@ -125,7 +124,7 @@ class Connection:
         refused = Request(method=b"", keep_alive=False)
         refused.headers = {b"refused": bad.detail, b"problem": bad.problem.name}
         self._queue.extend((*bad.whole, refused))
-        self._drive()
+        self.drive()
 
     def _stop_reading(self) -> None:
         self._last = True
@@ -133,7 +132,7 @@ class Connection:
 
     # One request after the other
 
-    def _drive(self) -> None:
+    def drive(self) -> None:
         """Goes on as far as it goes without waiting. Every event of the connection ends here."""
         while True:
             if self.state is _IDLE:
@@ -185,22 +184,38 @@ class Connection:
         self._request, self._missed = request, False
         worker, target = self.worker, self._account.asks(request)
         if request.method == b"":
-            self._answer(error(Problem[request.headers[b"problem"]], b"GET", request.headers[b"refused"]))
-            return
-        if request.method == b"OPTIONS":
-            self._answer(preflight())
+            self.answer(error(Problem[request.headers[b"problem"]], b"GET", request.headers[b"refused"]))
             return
         if self._refusing:
-            self._answer(error(Problem.UNAVAILABLE, request.method, "draining: another appliance has it"))
+            self.answer(error(Problem.UNAVAILABLE, request.method, "draining: another appliance has it"))
             return
         if self._over():
             if self._left > 1:
-                self._answer(error(Problem.RATE, request.method))
+                self.answer(error(Problem.RATE, request.method))
                 return
             request.keep_alive = False  # the last of this connection
-        if request.method not in {b"GET", b"HEAD"}:
-            self._answer(error(Problem.METHOD, request.method))
+        if worker.shared is not None and worker.shared.begin(self, request, target):
             return
+        if request.method == b"OPTIONS":
+            self.answer(preflight())
+            return
+        if request.method not in {b"GET", b"HEAD"}:
+            self.answer(error(Problem.METHOD, request.method))
+            return
+        route = self.route(request, target)
+        if route is None:
+            return
+        found = worker.files.get(route.key)
+        if found is not None:
+            self._found(request, route, found)
+            return
+        self.state = _LOCATING
+        self.deadline = worker.now + worker.wait_timeout_s
+        worker.store.locate(route.key, lambda result: self._located(request, route, result))
+
+    def route(self, request: Request, target: bytes) -> Route | None:
+        """The object that the request may have; None when it was refused, and that is its answer."""
+        worker = self.worker
         # A token that was not seen before is worth the look while its network sends few bad ones.
         trusted = self.network.refusals < worker.networks.refusals
         try:
@@ -211,25 +226,19 @@ class Connection:
             if refused.problem is not Problem.BAD_KEY:
                 self.network.refusals += 1
                 worker.ledger.refused(refused.problem, refused.detail)
-            self._answer(error(refused.problem, request.method, refused.detail))
-            return
+            self.answer(error(refused.problem, request.method, refused.detail))
+            return None
         self._account.granted(route.session)
-        found = worker.files.get(route.key)
-        if found is not None:
-            self._found(request, route, found)
-            return
-        self.state = _LOCATING
-        self.deadline = worker.now + worker.wait_timeout_s
-        worker.store.locate(route.key, lambda result: self._located(request, route, result))
+        return route
 
     def _located(self, request: Request, route: Route, result: OpenFile | Outcome) -> None:
         if self.state is not _LOCATING or self._request is not request:
             return  # closed, or timed out, in the meantime
         if isinstance(result, Outcome):
-            self._answer(error(PROBLEMS[result], request.method))
+            self.answer(error(PROBLEMS[result], request.method))
         else:
             self._found(request, route, result)
-        self._drive()
+        self.drive()
 
     def _found(self, request: Request, route: Route, file: OpenFile) -> None:
         if request.raw and file.bitmap is None:
@@ -243,17 +252,44 @@ class Connection:
             self._missed = any(file.ready_until(start, end) < end for start, end in spans)
         if answer.status < 400:
             answer.head += self.worker.miss if self._missed else self.worker.hit
-        self._answer(answer, file)
+        self.answer(answer, file)
 
-    def _answer(self, answer: Answer, file: OpenFile | None = None) -> None:
+    def answer(self, answer: Answer, file: OpenFile | None = None) -> None:
         worker, request = self.worker, self._request
-        if not request.keep_alive or worker.draining:
-            self._stop_reading()
-        tail = worker.last_tail if self._last and not self._queue else worker.tail
+        tail = worker.last_tail if self.ends(request) else worker.tail
         head = b"".join((answer.head, worker.cors(request.headers), tail))
         self._delivery.begin(answer.status, head, answer.parts, answer.body_bytes, file)
         if self._pacer is not None and file is not None:
             self._pacer.answer(file.item.bitrate_bps, answer.body_bytes)
+        self._sending()
+
+    def ends(self, request: Request) -> bool:
+        """Whether the answer to ``request`` is the last of the connection; nothing more is read then."""
+        if not request.keep_alive or self.worker.draining:
+            self._stop_reading()
+        return self._last and not self._queue
+
+    # For `oca.edge.shared`: requests of HTTP origins
+
+    def deliver(
+        self,
+        status: int,
+        head: bytes,
+        parts: Iterable[Part],
+        count: int,
+        file: OpenFile | None,
+        *,
+        missed: bool,
+    ) -> None:
+        """The answer, whose ``head`` is whole and whose body is there."""
+        self._missed = missed
+        self._delivery.begin(status, head, parts, count, file)
+        self._sending()
+
+    def stream(self, stream: Stream, *, missed: bool) -> None:
+        """The answer, whose body still comes."""
+        self._missed = missed
+        self._delivery = stream
         self._sending()
 
     # What goes out
@@ -313,7 +349,15 @@ class Connection:
         delivery = self._delivery
         self._account.sent(delivery, self._missed, self._request)
         delivery.file, delivery.started = None, False
+        self._delivery = self._plain
+        if self.exchange is not None:
+            self._leave()
         self.state = _IDLE
+
+    def _leave(self) -> None:
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.leave()
 
     def _warmed(self, end: int, fault: OSError | None) -> None:
         if self.state is not _WARMING:
@@ -331,7 +375,7 @@ class Connection:
             return
         self.worker.store.leave(file.item.key, self)
         self.state = _SENDING
-        self._drive()
+        self.drive()
 
     def slices_failed(self, outcome: Outcome, first: int, last: int) -> None:
         file = self._delivery.file
@@ -341,32 +385,34 @@ class Connection:
         if not wanted or not first <= wanted[0] <= last:
             return
         self.worker.store.leave(file.item.key, self)
-        self._fail(PROBLEMS[outcome])
+        self.fail(PROBLEMS[outcome])
 
     def _read_failed(self, fault: DiskFault) -> None:
         file = self._delivery.file
         assert file is not None
         self.worker.files.forget(file.item.key)
         self.worker.store.send(ipc.Fault(file.item.key, file.disk, fault.errno))
-        self._fail(Problem.UNAVAILABLE)
+        self.fail(Problem.UNAVAILABLE)
 
-    def _fail(self, problem: Problem) -> None:
+    def fail(self, problem: Problem) -> None:
         """An error when the head is not out yet; otherwise all that is left is to cut the answer short."""
         if self._delivery.started:
             self.close()
             return
-        self._answer(error(problem, self._request.method))
-        self._drive()
+        self._leave()
+        self._delivery = self._plain
+        self.answer(error(problem, self._request.method))
+        self.drive()
 
     # The end
 
     def expire(self) -> None:
         """The deadline has passed."""
         if self.state is _LOCATING:
-            self._fail(Problem.UPSTREAM_SLOW)
+            self.fail(Problem.UPSTREAM_SLOW)
         elif self.state is _WAITING and self._delivery.file is not None:
             self.worker.store.leave(self._delivery.file.item.key, self)
-            self._fail(Problem.UPSTREAM_SLOW)
+            self.fail(Problem.UPSTREAM_SLOW)
         elif self.state is _WARMING:
             # The thread cannot be called back from the disk. It tells us when it is.
             self.deadline = self.worker.now + self.worker.limits.send_timeout_s
@@ -393,6 +439,7 @@ class Connection:
             self._account.cut(self._delivery, self._missed, self._request)
             self._wire.reset()
         self._account.close()
+        self._leave()
         self.state = _CLOSED
         self._wire.close()
         self._delivery.clear()

@@ -8,6 +8,7 @@ is refused, or the connection closes after the answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httptools
@@ -17,6 +18,8 @@ from oca.config import Limits
 
 _SINGLE = frozenset({b"host", b"content-length", b"range", b"if-range", b"authorization"})
 """Fields that may stand once only; of any other, values are joined (RFC 9110 section 5.3)."""
+_HELD_BYTES = 1 << 20
+"""Of a body that nobody has asked for yet: what came in the same reads as its head."""
 _host = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::\d*)?\Z").match
 
 
@@ -31,6 +34,37 @@ class BadRequest(Exception):
         """Requests that came whole before it in the same read; they are answered first."""
 
 
+class RequestBody:
+    """A request's body, as it comes: held back until somebody asks for it, and then only up to a bound."""
+
+    __slots__ = ("_held", "_sink", "begun", "ended", "keep_alive", "length")
+
+    def __init__(self, length: int | None, *, keep_alive: bool) -> None:
+        self.length = length
+        """Bytes; None when only its end will tell."""
+        self.keep_alive = keep_alive
+        """Whether the connection may go on once all of it was read."""
+        self.begun = False
+        self.ended = False
+        self._held = b""
+        self._sink: Callable[[bytes, bool], None] | None = None
+
+    def flow(self, sink: Callable[[bytes, bool], None]) -> None:
+        """From now on ``sink`` gets each piece, and whether it is the last."""
+        held, self._held = self._held, b""
+        self._sink = sink
+        if held or self.ended:
+            sink(held, self.ended)
+
+    def came(self, data: bytes, last: bool) -> None:
+        self.begun, self.ended = True, last
+        if self._sink is not None:
+            self._sink(data, last)
+        elif len(self._held) + len(data) <= _HELD_BYTES:
+            self._held += data
+        # Else nobody takes it, and the connection closes after the answer.
+
+
 @dataclass(slots=True)
 class Request:
     method: bytes = b""
@@ -38,6 +72,8 @@ class Request:
     headers: dict[bytes, str] = field(default_factory=dict)
     keep_alive: bool = True
     version: str = "HTTP/1.1"
+    body: RequestBody | None = None
+    """None when it has none."""
     raw: bytes = b""
     """The head as it came, when nothing else came with it or before it; else empty."""
     logged: tuple[str, str] | None = None
@@ -56,6 +92,7 @@ class RequestReader:
         self._field_bytes = 0
         self._fields = 0
         self._in_body = False
+        self._mixed = False
         self._last = b""
         self._fault: BadRequest | None = None
 
@@ -67,15 +104,32 @@ class RequestReader:
     def feed(self, data: bytes) -> list[Request]:
         """The requests that ``data`` completes; raises `BadRequest`.
 
-        A bare LF anywhere spoils all of ``data``: llhttp would take it, so nothing is parsed.
+        A bare LF in a head spoils all of ``data``: llhttp would take it, so nothing is parsed.
         """
         self._ready = []
-        if not self._in_body and data.count(b"\n") != data.count(b"\r\n") + (
-            data[:1] == b"\n" and self._last == b"\r"
-        ):
-            raise BadRequest(Problem.BAD_REQUEST, "a line ends with LF alone: RFC 9112 section 2.2")
-        self._last = data[-1:]
-        self._head_bytes += len(data)
+        if self._in_body or not self._bare(data):
+            self._parse(data)
+            return self._ready
+        # It may stand in a body, that came in one read with its head.
+        end = (self._last + data).find(b"\r\n\r\n") + 4 - len(self._last)
+        if end > 0 and not self._bare(data[:end]) and self._parse(data[:end]):
+            self._parse(data[end:])
+            return self._ready
+        bad = BadRequest(Problem.BAD_REQUEST, "a line ends with LF alone: RFC 9112 section 2.2")
+        bad.whole = self._ready
+        raise bad
+
+    def _bare(self, data: bytes) -> bool:
+        """Whether an LF is in there that no CR stands before."""
+        joined = data[:1] == b"\n" and self._last[-1:] == b"\r"
+        return data.count(b"\n") != data.count(b"\r\n") + joined
+
+    def _parse(self, data: bytes) -> bool:
+        """Whether a body follows."""
+        self._last = (self._last + data)[-3:]
+        self._mixed = self._in_body
+        if not self._in_body:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -88,9 +142,12 @@ class RequestReader:
             raise bad from None
         if self._head_bytes > self._limits.header_bytes + self._limits.target_bytes and not self._ready:
             raise BadRequest(Problem.HEADERS_TOO_LARGE, f"at most {self._limits.header_bytes} bytes are read")
-        return self._ready
+        return self._in_body
 
     def on_message_begin(self) -> None:
+        if self._mixed:
+            # What came with a body was not looked through for a bare LF.
+            self._refuse("a request in one read with the end of another's body")
         self._request = Request()
         self._field_bytes = self._fields = 0
 
@@ -103,6 +160,8 @@ class RequestReader:
             raise self._fault
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # a trailer, which may be dropped: RFC 9110 section 6.5.1
         # llhttp leaves the white space that may follow a value: RFC 9112 section 5.1.
         name, text = name.lower(), value.decode("latin-1").rstrip(" \t")
         self._fields += 1
@@ -120,7 +179,7 @@ class RequestReader:
         elif name in _SINGLE:
             self._refuse(f"{name.decode('latin-1')} stands twice")
         else:
-            headers[name] += ", " + text
+            headers[name] += ("; " if name == b"cookie" else ", ") + text
 
     def on_headers_complete(self) -> None:
         request = self._request
@@ -135,16 +194,26 @@ class RequestReader:
         if host and _host(host) is None:
             self._refuse("Host is not a host")
         if b"transfer-encoding" in request.headers or request.headers.get(b"content-length", "0") != "0":
-            # No request here has a use for a body. It is not read on: answer, then close.
+            # Whoever has no use for the body does not read it: answer, then close.
             if b"transfer-encoding" in request.headers and b"content-length" in request.headers:
                 self._refuse("both Content-Length and Transfer-Encoding: RFC 9112 section 6.1")
+            length = request.headers.get(b"content-length")
+            request.body = RequestBody(int(length) if length else None, keep_alive=request.keep_alive)
             request.keep_alive = False
             self._in_body = True
             self._ready.append(request)
         self._head_bytes = 0
 
+    def on_body(self, data: bytes) -> None:
+        assert self._request.body is not None
+        self._request.body.came(data, False)
+
     def on_message_complete(self) -> None:
-        if not self._in_body:
+        if self._in_body:
+            assert self._request.body is not None
+            self._in_body = False
+            self._request.body.came(b"", True)
+        else:
             self._ready.append(self._request)
         self._head_bytes = 0
 

@@ -16,6 +16,7 @@ from contracts.framing import Unframer, pack
 from daemon.log import event
 from oca import ipc
 from oca.edge.files import Files, OpenFile
+from oca.httpcache import messages
 from oca.ipc import Outcome
 
 log = logging.getLogger("oca.edge")
@@ -30,6 +31,13 @@ class Waiter(Protocol):
 
     def slices_arrived(self) -> None: ...
     def slices_failed(self, outcome: Outcome, first: int, last: int) -> None: ...
+
+
+class Answers(Protocol):
+    """What `oca.edge.shared` does with what it is told."""
+
+    def received(self, message: messages.ToEdge) -> None: ...
+    def lost(self) -> None: ...
 
 
 class StoreLink(asyncio.Protocol):
@@ -53,6 +61,8 @@ class StoreLink(asyncio.Protocol):
         """What was said of objects that are being opened."""
         self._chores: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, set[Waiter]] = {}
+        self.shared: Answers | None = None
+        """Who hears of HTTP origins' responses, where there are any."""
         self._lost = asyncio.Event()
         self._reached = asyncio.Event()
 
@@ -102,6 +112,8 @@ class StoreLink(asyncio.Protocol):
         for waiters in waiting.values():
             for waiter in waiters:
                 waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
+        if self.shared is not None:
+            self.shared.lost()
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:
@@ -162,7 +174,9 @@ class StoreLink(asyncio.Protocol):
             waiter.slices_failed(Outcome.LOST, first, last)
             return
         self._waiting.setdefault(key, set()).add(waiter)
-        self.send(ipc.Want(key, first, last))
+        # A path, not a key: an HTTP origin's body, which comes without being asked for in slices.
+        if key[:1] != "/":
+            self.send(ipc.Want(key, first, last))
 
     def leave(self, key: str, waiter: Waiter) -> None:
         waiters = self._waiting.get(key)
@@ -184,12 +198,12 @@ class StoreLink(asyncio.Protocol):
             self._held_back[message.key].append(message)
         elif isinstance(message, ipc.Ready):
             self._files.mark(message.key, message.slice)
-            self._wake(message.key)
+            self.wake(message.key)
         elif isinstance(message, ipc.Found):
             self._chore(self._open(message))
         elif isinstance(message, ipc.Complete):
             self._files.complete(message.key)
-            self._wake(message.key)
+            self.wake(message.key)
         elif isinstance(message, ipc.Failed):
             self._failed(message)
         elif isinstance(message, ipc.Forget):
@@ -199,10 +213,17 @@ class StoreLink(asyncio.Protocol):
             self._files.look_only_on(message.in_service)
         elif isinstance(message, ipc.Sync):
             self.send(ipc.Synced(message.number))
-        elif isinstance(message, ipc.Revoke):
-            self._on_revoke(message.sessions)
         else:
+            self._told(message)
+
+    def _told(self, message: ipc.ToEdge) -> None:
+        """What is not about the catalog's objects."""
+        if isinstance(message, ipc.Revoke):
+            self._on_revoke(message.sessions)
+        elif isinstance(message, ipc.Drain):
             self._on_drain(message.on)
+        elif self.shared is not None and isinstance(message, messages.ToEdge):
+            self.shared.received(message)
 
     def _forget(self, key: str, disk: str) -> None:
         held_back = self._held_back.get(key)
@@ -220,6 +241,7 @@ class StoreLink(asyncio.Protocol):
         for waiter in tuple(self._waiting.get(message.key, ())):
             waiter.slices_failed(message.outcome, message.first, message.last)
 
-    def _wake(self, key: str) -> None:
+    def wake(self, key: str) -> None:
+        """Something of this object, or body, has come."""
         for waiter in tuple(self._waiting.get(key, ())):
             waiter.slices_arrived()

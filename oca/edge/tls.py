@@ -110,6 +110,8 @@ def _kernel_tls(wanted: bool) -> str:
 class TlsWire(asyncio.Protocol):
     """One client over TLS: a `Wire` to its connection, a protocol to its transport."""
 
+    secure: Final = True
+
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._transport: aiofastnet.Transport | None = None

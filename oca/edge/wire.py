@@ -39,6 +39,11 @@ class Receiver(Protocol):
 class Wire(Protocol):
     """What a connection asks of its wire."""
 
+    @property
+    def secure(self) -> bool:
+        """Whether it is encrypted."""
+        ...
+
     def open(self, receiver: Receiver) -> None:
         """Begins to read; what comes goes to ``receiver``."""
         ...
@@ -94,6 +99,8 @@ def reset(sock: socket.socket) -> None:
 
 
 class PlainWire:
+    secure: Final = False
+
     def __init__(self, poller: Poller, sock: socket.socket) -> None:
         self._poller = poller
         self._sock = sock

@@ -25,6 +25,7 @@ from oca.edge.ledger import Ledger
 from oca.edge.networks import Network, Networks
 from oca.edge.poller import Poller
 from oca.edge.repeat import Recalled, Repeats, cut
+from oca.edge.shared import Shared
 from oca.edge.storelink import StoreLink
 
 GRACE_S: Final = 2.0
@@ -62,6 +63,8 @@ class Worker:
         self.repeats = Repeats()
         self.files = Files([disk.path for disk in config.disks], self._fault, config.disk_timeout_s)
         self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain, self._revoke)
+        self.shared = Shared(self, config) if config.http_origins else None
+        self.store.shared = self.shared
         self.authoriser = Authoriser(
             config.appliance,
             _keys(config.auth.keys_file),

@@ -23,6 +23,10 @@ Talks to edge workers through `oca.ipc`, to the fill agent through `contracts.in
     catalog    what exists at the origin, as far as it was read
     upstream   one parent or the origin: bytes of an object, or a named failure
     pull       misses: each slice is fetched once, whoever asks
+    shared     responses of HTTP origins: fresh, collapsed, validated, passed through
+    sharedask, sharedfetch    one client's question; one request upstream
+    sharedstore, sharedindex, sharedfiles    what is stored of them, and where
+    httporigin, httpclient    whom to ask, and how
     ingest     the fill agent's door
     edgelink   the edge workers' door
 """

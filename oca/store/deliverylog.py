@@ -150,6 +150,7 @@ class DeliveryLog:
         self._lost_requests = 0
         self._pending: set[Future[None]] = set()
         self._spool = Spool(Path(config.state_dir) / "delivery", config.delivery.spool_bytes, draw)
+        assert config.origin is not None, "the configuration sees to it"
         self._uploads = Uploads(
             self._spool, config.delivery.s3(config.origin), config.delivery.prefix, config.appliance
         )

@@ -95,6 +95,8 @@ class Disk:
         self._configured_bytes = capacity_bytes
         self._share = share or _USABLE_SHARE
         self._tier = tier
+        self.set_aside = 0.0
+        """Of what we may use, for HTTP responses; the rest is for the catalog's objects."""
 
     @property
     def counted(self) -> bool:
@@ -142,10 +144,14 @@ class Disk:
             raise DiskError(f"{self.path}: {error.strerror}") from None
         if room.f_flag & os.ST_RDONLY:
             raise DiskError(f"{self.path} is mounted read-only: look for its errors in the kernel's log")
-        self.capacity_bytes = self._configured_bytes or int(room.f_blocks * room.f_frsize * self._share)
+        self.capacity_bytes = self._allowed(room)
         self.tier = self._tier or tier_of(self.path) or Tier.BULK
         self.why, self.used_bytes, self.overfull = "", 0, False
         self.quarantined_files = self.quarantined_bytes = 0
+
+    def _allowed(self, room: os.statvfs_result) -> int:
+        whole = self._configured_bytes or int(room.f_blocks * room.f_frsize * self._share)
+        return int(whole * (1 - self.set_aside))
 
     def probe(self) -> None:
         """Writes a small file, syncs it, reads it back and removes it. Raises OSError."""
@@ -192,7 +198,7 @@ class Disk:
         Of the ``used_bytes`` that we promised to objects, ``unwritten_bytes`` are not written yet. Raises OSError.
         """
         room = os.statvfs(self.path)
-        configured = self._configured_bytes or int(room.f_blocks * room.f_frsize * self._share)
+        configured = self._allowed(room)
         really = used_bytes + room.f_bavail * room.f_frsize - unwritten_bytes
         self.capacity_bytes = max(0, min(configured, really))
         self.overfull = self.capacity_bytes < configured

@@ -17,8 +17,10 @@ from contracts.framing import BadFrame, Unframer, pack
 from daemon.log import event
 from oca import ipc
 from oca.counters import Traffic
+from oca.httpcache import messages
 from oca.store.doubt import unreadable
 from oca.store.pull import Puller
+from oca.store.shared import SharedCache
 from oca.store.store import Store
 
 log = logging.getLogger("oca.store.edgelink")
@@ -43,6 +45,8 @@ class EdgeLinks:
         """Set when a worker has answered a `Sync`, or gone."""
         self.touched: list[Callable[[tuple[ipc.Touch, ...]], None]] = []
         """Called with what each report says of objects."""
+        self.shared: SharedCache | None = None
+        """Where there are HTTP origins."""
         store.listeners.append(self.tell)
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -109,6 +113,8 @@ class EdgeLinks:
     def closed(self, link: _Link) -> None:
         self._links.discard(link)
         self._moved.set()
+        if self.shared is not None:
+            self.shared.left(link)
         if not self._links:
             self._nobody.set()
 
@@ -122,15 +128,21 @@ class EdgeLinks:
         elif isinstance(message, ipc.Report):
             link.connections = message.connections
             self.traffic.add(message.worker, message.counters, message.histograms, message.refusals)
-            for touch in message.touched:
+            # A path is an HTTP origin's: it is in no catalog, and in no delivery log.
+            catalogued = tuple(touch for touch in message.touched if touch.key[:1] != "/")
+            for touch in catalogued:
                 self._store.index.touch(touch.key, touch.hits + touch.misses)
             for listener in self.touched:
-                listener(message.touched)
+                listener(catalogued)
+            if self.shared is not None and len(catalogued) < len(message.touched):
+                self.shared.touched(touch.key for touch in message.touched if touch.key[:1] == "/")
         elif isinstance(message, ipc.Synced):
             link.synced = message.number
             self._moved.set()
-        else:
+        elif isinstance(message, ipc.Fault):
             self._fault(message)
+        elif self.shared is not None and isinstance(message, messages.ToStore):
+            self.shared.received(link, message)
 
     async def _locate(self, link: _Link, key: str) -> None:
         link.send(await self._puller.locate(key))

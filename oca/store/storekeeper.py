@@ -35,6 +35,8 @@ from oca.store.deliverylog import DeliveryLog
 from oca.store.disklist import DiskList, disk_of
 from oca.store.edgelink import EdgeLinks
 from oca.store.heat import Heat
+from oca.store.httpclient import HttpClient
+from oca.store.httporigin import Tally
 from oca.store.ingest import IngestServer
 from oca.store.joining import Joining
 from oca.store.leaving import leave
@@ -44,9 +46,10 @@ from oca.store.pull import Puller
 from oca.store.scrubber import Scrubber
 from oca.store.served import Cause, Count
 from oca.store.settle import settle
+from oca.store.shared import shared_cache
 from oca.store.store import Store
 from oca.store.tiering import Tiering
-from oca.store.upstream import OriginUpstream, ParentUpstream, Upstream, client_session
+from oca.store.upstream import NoBucket, OriginUpstream, ParentUpstream, Upstream, client_session
 
 log = logging.getLogger("oca.store")
 
@@ -85,9 +88,10 @@ class Storekeeper:
             half_life_s=config.tiers.half_life_s,
         )
         identity = Identity.load(config.appliance, config.identity_file)
-        origin = OriginUpstream(config.origin, http)
+        origin = OriginUpstream(config.origin, http) if config.origin is not None else NoBucket()
         upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
-        upstreams.append(origin)
+        if isinstance(origin, OriginUpstream):
+            upstreams.append(origin)
         self.catalog = CatalogView(origin, time.monotonic, self._changed)
         self.puller = Puller(
             self.store, self.catalog, upstreams, config.pull, time.monotonic, secrets.SystemRandom()
@@ -99,8 +103,16 @@ class Storekeeper:
             lambda key: self._chore(self.puller.fetch_whole(key)),
         )
         self.census = Census(self.store, self.operations, self.scrubber.status)
+        for disk in self.store.disks:
+            disk.set_aside = config.http_share
         self.links = EdgeLinks(self.store, self.puller)
         self.links.touched.append(self.tiering.touched)
+        self.http = HttpClient(config.pull)
+        tally = Tally(self.puller.breakers, self.puller.bytes_from, self.puller.faults)
+        if config.http_origins:
+            self.links.shared = shared_cache(
+                config, identity, lambda: self.store.disks, self.http, tally, self.links.tell
+            )
         self.ingest = IngestServer(self.store, self._remember_plan)
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
         self.admin = Admin(
@@ -129,6 +141,8 @@ class Storekeeper:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._announce_end)
         await self.joining.open()
+        if self.links.shared is not None:
+            await self.links.shared.store.open()
         self._recall_plan()
         self.operations.resume()
         runner = web.AppRunner(self.admin.application(), access_log=None)
@@ -183,6 +197,8 @@ class Storekeeper:
     async def _purge(self, matches: Callable[[str], bool]) -> Purged:
         """Answers when it has taken effect in every worker; one that hangs is waited for a while only."""
         purged = await self.store.purge(matches)
+        if self.links.shared is not None:
+            purged += self.links.shared.purge(matches)
         return Purged(purged, *await self.links.synced(_SYNC_S))
 
     def _announce_end(self) -> None:
@@ -197,7 +213,8 @@ class Storekeeper:
 
     async def _refresh_catalog(self) -> None:
         while True:
-            await self.catalog.refresh()
+            if self.config.origin is not None:
+                await self.catalog.refresh()
             await asyncio.sleep(self.config.pull.catalog_refresh_s)
 
     async def _rate(self) -> None:

@@ -36,6 +36,7 @@ class Fault(enum.Enum):
     STATUS = "status"  # any other answer than the bytes asked for
     LIED = "lied"  # a range or a length that is not the one asked for
     CUT = "cut"  # ended in the middle
+    MUTE = "mute"  # took the request, and closed the connection without an answer
 
 
 class UpstreamError(Exception):
@@ -135,6 +136,13 @@ class OriginUpstream:
         except (BotoCoreError, S3Error) as error:
             raise UpstreamError(Fault.REFUSED, str(error)) from None
         return yarl.URL(url, encoded=True), dict(request.headers.items())
+
+
+class NoBucket:
+    """In place of the bucket on an appliance that has none: nothing is in it."""
+
+    async def get(self, key: str, limit_bytes: int) -> bytes:
+        raise UpstreamError(Fault.MISSING, "no bucket is configured under origin")
 
 
 async def _ranged(

@@ -218,6 +218,22 @@ class HttpCache(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long past its freshness a response is sent when upstream fails, where the origin says nothing."""
 
 
+class Demand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The demand cache: what a disk holds that is not planned."""
+
+    high_watermark: Annotated[float, Meta(gt=0, le=1)] = 0.99
+    """Share of a disk's capacity beyond which room is made in the background."""
+    low_watermark: Annotated[float, Meta(gt=0, le=1)] = 0.98
+    """Until it is no fuller than this."""
+
+    def __post_init__(self) -> None:
+        if self.low_watermark > self.high_watermark:
+            raise ValueError(
+                f"low_watermark {self.low_watermark} is above high_watermark {self.high_watermark}: "
+                "room is made from the high one down to the low one"
+            )
+
+
 class Delivery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The delivery log: to which bucket it goes. What is left out is as under origin."""
 
@@ -274,6 +290,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiers: Tiers = Tiers()
     scrub: Scrub | None = Scrub()
     """null reads nothing again."""
+    demand: Demand = Demand()
     delivery: Delivery | None = None
     """What was delivered, to S3 every hour, for popularity; not gathered without this section."""
     access_log: Annotated[str, Meta(pattern="^/", description="file for a line per request")] | None = None
@@ -327,6 +344,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Delivery",
+    "Demand",
     "Disk",
     "HttpCache",
     "HttpOrigin",

@@ -6,7 +6,10 @@ Talks to edge workers through `oca.ipc`, to the fill agent through `contracts.in
 
     disks      one disk: identity, room, the files on it
     incomplete one object on its way in: its file and its verified slices
-    index      what is complete, in order of last use; which of it the plan pins
+    index      what is complete; which of it the plan pins, and what of the rest goes first
+    demand     the rest, on one disk: in queues by how often it was asked for
+    reuse      how soon what is like it was asked for again, as learned
+    watermarks room made ahead, in the background
     heat       how often each object was asked for of late, be it here or not
     joining    a disk is probed and counted, at the start and when it comes back
     diskstate  what may happen to a disk: states, events, the table

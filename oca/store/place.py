@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -68,15 +69,21 @@ def choose_place(
     where that is not enough.
     """
     ranked = ranked_disks(key, tier, disks)
-    for disk in ranked:
-        victims = index.victims(disk, cost_bytes)
-        if victims is not None:
-            return Place(disk, victims, [])
+    ahead = {} if key in index.pinned else kept_ahead(disks, index, incomplete)
+    # What a player waits for is served whatever is planned: lent that room, it is the first to go.
+    for kept in (ahead, {}) if ahead else ({},):
+        for disk in ranked:
+            kept_bytes = kept.get(disk, 0)
+            if obtainable_bytes(disk, index) - kept_bytes >= cost_bytes:
+                # In the plan's room as much goes as comes; the rest is removed in the background.
+                victims = index.victims(disk, cost_bytes + min(kept_bytes, max(0, disk.free_bytes)))
+                if victims is not None:
+                    return Place(disk, victims, [])
     for disk in ranked:
         begun = _begun_to_give_up(disk, cost_bytes, index, incomplete)
         if begun:
-            kept_bytes = sum(item.disk_bytes for item in begun)
-            return Place(disk, index.victims(disk, cost_bytes - kept_bytes) or [], begun)
+            given_bytes = sum(item.disk_bytes for item in begun)
+            return Place(disk, index.victims(disk, cost_bytes - given_bytes) or [], begun)
     free = ", ".join(f"{disk.path}: {disk.free_bytes} free" for disk in disks)
     raise NoRoom(
         f"{key} needs {cost_bytes} bytes on one disk and nothing unplanned is left to evict ({free})"
@@ -89,6 +96,28 @@ def ranked_disks(key: str, tier: Tier, disks: Sequence[Disk]) -> list[Disk]:
     return sorted(ranked, key=lambda disk: (disk.tier is not tier, disk_rank(str(disk.path), key)))
 
 
+def obtainable_bytes(disk: Disk, index: Index) -> int:
+    """What a planned object may take on ``disk``: what is free, and what the demand cache has."""
+    return disk.free_bytes + index.demand(disk).bytes
+
+
+def kept_ahead(disks: Sequence[Disk], index: Index, incomplete: Mapping[str, Incomplete]) -> dict[Disk, int]:
+    """Of what is obtainable on each disk, what the plan's objects need that are not here and not begun.
+
+    Which disk each of them will be put on is not asked: every disk keeps the same share. Nothing is
+    kept where nothing is missing.
+    """
+    planned = index.pinned
+    missing = index.missing_bytes
+    missing -= sum(planned.get(key, 0) for key in incomplete if index.get(key) is None)
+    room = {disk: obtainable_bytes(disk, index) for disk in disks if disk.state is State.SERVING}
+    total = sum(obtainable for obtainable in room.values() if obtainable > 0)
+    if missing <= 0 or total <= 0:
+        return {}
+    share = min(1.0, missing / total)
+    return {disk: math.ceil(obtainable * share) for disk, obtainable in room.items() if obtainable > 0}
+
+
 def _begun_to_give_up(
     disk: Disk, cost_bytes: int, index: Index, incomplete: Mapping[str, Incomplete]
 ) -> list[Incomplete]:
@@ -99,7 +128,7 @@ def _begun_to_give_up(
     """
     planned = index.pinned
     lacking = cost_bytes - disk.free_bytes
-    lacking -= sum(entry.disk_bytes for entry in index if entry.disk is disk and entry.key not in planned)
+    lacking -= index.demand(disk).bytes
     chosen: list[Incomplete] = []
     for begun in incomplete.values():
         if lacking > 0 and begun.disk is disk and begun.item.key not in planned:

@@ -241,7 +241,8 @@ class Store:
     def moved(self, entry: Entry) -> None:
         """The copy of ``entry`` counts from now on, and not the file that it was made of."""
         copy = self.moving.pop(entry.key)
-        source, entry.disk = entry.disk, copy.disk
+        source = entry.disk
+        self.index.relocate(entry, copy.disk)
         if source.counted:
             source.used_bytes -= entry.disk_bytes
             self._remove(source, (entry.key,), partial(source.remove, entry.key))

@@ -50,6 +50,7 @@ from oca.store.shared import shared_cache
 from oca.store.store import Store
 from oca.store.tiering import Tiering
 from oca.store.upstream import NoBucket, OriginUpstream, ParentUpstream, Upstream, client_session
+from oca.store.watermarks import Watermarks
 
 log = logging.getLogger("oca.store")
 
@@ -161,6 +162,7 @@ class Storekeeper:
                 self._rate(),
                 self.tiering.run(),
                 self.scrubber.run(),
+                Watermarks(self.store, self.config.demand).run(),
             )
         ]
         self._chore(settle(self.store, self.joining))

@@ -43,6 +43,10 @@ class Index:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def by_last_use(self) -> list[Entry]:
+        """Of each disk, what was used longest ago first; what is pinned stands where it stood when it became so."""
+        return sorted(self._entries.values(), key=lambda entry: entry.heard >> 44)
+
     def get(self, key: str) -> Entry | None:
         return self._entries.get(key)
 

@@ -34,7 +34,7 @@ async def leave(store: Store, unsettled: Mapping[Disk, Snapshot]) -> None:
         await asyncio.wait_for(store.settled(), _REMOVALS_S)
     serving = [disk for disk in store.disks if disk.in_service]
     here: dict[Disk, list[Entry]] = {disk: [] for disk in serving}
-    for entry in store.index:
+    for entry in store.index.by_last_use():
         here[entry.disk].append(entry)
     await asyncio.gather(*(_leave(disk, here[disk], unsettled.get(disk)) for disk in serving))
 

@@ -75,7 +75,7 @@ def disks(tmp_path: Path) -> list[Path]:
         started = await scanned(made)
         # Another order than that of the files.
         for key in reversed(KEYS):
-            started.store.index.touch(key, 1)
+            started.store.index.touch([(key, 1)])
         await started.end()
 
     asyncio.run(lay_all())

@@ -17,7 +17,7 @@ from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from oca.adminclient import ask
 from oca.config import Config, load_config
 from oca.diskrequest import DiskRequest, Operation
-from oca.status import DiskStatus
+from oca.status import DiskStatus, ScrubStatus
 from oca.tier import Tier
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(disks)
         return Exit.DONE
-    columns = ["DISK", "STATE", "CLASS", "CAPACITY", "USED", "PINNED", "DEMAND", "OBJECTS", "FAULTS", "HEAT"]
-    print_table(columns, [_row(disk) for disk in disks])
+    columns = "DISK STATE CLASS CAPACITY USED PINNED DEMAND OBJECTS FAULTS BAD SCRUB HEAT"
+    print_table(columns.split(), [_row(disk) for disk in disks])
     return Exit.DONE
 
 
@@ -85,7 +85,18 @@ def _row(disk: DiskStatus) -> list[object]:
     elif disk.stays:
         state += f": {disk.stays} planned or hot objects found no room elsewhere"
     sizes = (disk.capacity_bytes, disk.used_bytes, disk.pinned_bytes, disk.demand_bytes)
-    return [disk.path, state, disk.tier, *map(human_bytes, sizes), disk.objects, disk.faults, disk.heat]
+    return [
+        disk.path, state, disk.tier, *map(human_bytes, sizes), disk.objects, disk.faults,
+        disk.quarantined_files, _scrub(disk.scrub), disk.heat,
+    ]  # fmt: skip
+
+
+def _scrub(scrub: ScrubStatus | None) -> str:
+    if scrub is None:
+        return "-"
+    if scrub.reading:
+        return f"{scrub.share_done:.0%}"
+    return time.strftime("%Y-%m-%d", time.gmtime(scrub.ended_at)) if scrub.ended_at else "not yet"
 
 
 def _operate(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""Whether advising the kernel about the page cache helps: `python -m bench.pagecache`."""

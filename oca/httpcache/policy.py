@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from typing import Final
 
@@ -170,6 +171,18 @@ def only_if_cached(request: Fields) -> bool:
     return "only-if-cached" in parse(values(request, "cache-control"))
 
 
+def may_collapse(fresh: Freshness, now: float) -> bool:
+    """Whether those who waited for this response may have it, though it was asked for by another.
+
+    What is good for half a second upstream often has nothing left of it when it comes through a tier, for Age and Date
+    are whole seconds. Who waited while it was fetched is not served late by it; if each asked for himself, a live
+    playlist would cost a request for every player.
+    """
+    if fresh.left_s(now) > 0:
+        return not fresh.validate
+    return fresh.lifetime_s > 0 and not fresh.never_stale
+
+
 def stale_on_error(fresh: Freshness, now: float, default_s: float) -> bool:
     """Whether it may be sent although stale, since upstream failed: RFC 9111 section 4.2.4, RFC 5861 section 4."""
     allowed = fresh.if_error_s if fresh.if_error_s is not None else default_s
@@ -255,7 +268,8 @@ def _heuristic(
 def _initial_age(fields: Fields, requested_at: float, responded_at: float) -> float:
     """Section 4.2.3; of several values the first counts, and one that is no number not at all: section 5.1."""
     date = parse_date(first(fields, "date"), responded_at)
-    apparent = max(0.0, responded_at - date) if date is not None else 0.0
+    # Date is in whole seconds: a response made just now must not come a second old.
+    apparent = max(0.0, math.floor(responded_at) - date) if date is not None else 0.0
     said = (members(values(fields, "age")) or [""])[0]
     age_s = int(said) if _age(said) else 0
     return max(apparent, age_s + max(0.0, responded_at - requested_at))

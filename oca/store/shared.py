@@ -44,6 +44,8 @@ log = logging.getLogger("oca.store.shared")
 _PASS_S: Final = 10.0
 """How long it is remembered that a key's responses cannot be shared, so that nobody waits for the next."""
 _MOST_REMEMBERED: Final = 65_536
+_WAITED: Final = "bypass"
+"""The reason of RFC 9211 for who waited, and could not have what came."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -150,14 +152,14 @@ class SharedCache:
                 await self._head(asked, entry)
                 return
             why = why or _why(self, ask, entry)
-            fetch = self._fetch(asked, entry, alone=alone)
+            fetch = self._fetch(asked, entry, alone=alone, after_waiting=why == _WAITED)
             mine = fetch.asked is asked
             result = await asyncio.wait_for(asyncio.shield(fetch.result), self._wait_s)
             if self._finish(asked, fetch, result, mine=mine, why=why):
                 if mine and result.outcome is Outcome.ALONE:
                     await fetch.stream()
                 return
-            alone, why = True, "bypass"
+            alone, why = True, _WAITED
 
     def _serves(self, asked: Asked, entry: Entry) -> bool:
         """Answers from the stored response, if it is good enough."""
@@ -196,7 +198,7 @@ class SharedCache:
             )
             return True
         if not mine:
-            if entry.fresh.validate or entry.fresh.left_s(now) <= 0:
+            if not policy.may_collapse(entry.fresh, now):
                 return False
             if self.store.index.select(ask.key, ask.fields) is not entry:
                 return False
@@ -218,7 +220,7 @@ class SharedCache:
             return True
         return ask.key in self._small or (entry is not None and entry.status != 206)
 
-    def _fetch(self, asked: Asked, entry: Entry | None, *, alone: bool) -> Fetch:
+    def _fetch(self, asked: Asked, entry: Entry | None, *, alone: bool, after_waiting: bool = False) -> Fetch:
         """The fetch that is under way for this, or a new one."""
         ask = asked.ask
         whole = self._whole(ask, entry)
@@ -226,7 +228,11 @@ class SharedCache:
         flight = None if alone else self._flights.get(key)
         if flight is None:
             flight = Fetch(
-                self, asked, entry if whole else None, whole=whole and not (alone and entry is None)
+                self,
+                asked,
+                entry if whole else None,
+                whole=whole and not (alone and entry is None),
+                after_waiting=after_waiting,
             )
             if not alone:
                 self._flights[key] = flight

@@ -39,9 +39,21 @@ class Result:
 
 
 class Fetch:
-    """``entry`` is validated, when there is one. ``whole``: the client's range and conditions stay here."""
+    """``entry`` is validated, when there is one. ``whole``: the client's range and conditions stay here.
 
-    def __init__(self, cache: SharedCache, asked: Asked, entry: Entry | None, *, whole: bool) -> None:
+    ``after_waiting``: it is one of many at once that could not have what one of them fetched.
+    """
+
+    def __init__(
+        self,
+        cache: SharedCache,
+        asked: Asked,
+        entry: Entry | None,
+        *,
+        whole: bool,
+        after_waiting: bool = False,
+    ) -> None:
+        self._after_waiting = after_waiting
         self.asked = asked
         self.whole = whole
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
@@ -158,6 +170,9 @@ class Fetch:
         )
         cache.remember(ask, keep, status, total)
         if keep is Keep.ALONE:
+            return None
+        if self._after_waiting and (fresh.validate or fresh.left_s(now) <= 0):
+            # Each of the many would replace another's file before a worker has opened it.
             return None
         fields = policy.stored_fields(response.fields, formatdate(now, usegmt=True))
         fields = without(fields, {"content-length", *(("content-range",) if partial else ())})

@@ -47,6 +47,36 @@ def test_many_who_ask_at_once_are_one_request(cache: Cache) -> None:
     assert cache.origin.count(cache.path) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [("max-age=5", 1), ("max-age=5, must-revalidate", 20), ("no-cache", 20), ("max-age=0", 20)],
+)
+def test_who_waited_shares_what_has_aged_on_its_way(cache: Cache, said: str, asked: int) -> None:
+    """A live playlist through a tier: all of its freshness is spent when it comes, and it is still one request."""
+    go_on = threading.Event()
+
+    def answer(request: Asked, send: Send) -> None:
+        if request.target == cache.path:
+            go_on.wait(30)
+        send(response(f"Cache-Control: {said}", "Age: 5", 'ETag: "a"'))
+
+    cache.origin.answer = answer
+    players = [http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=30) for _ in range(20)]
+    for player in players:
+        player.request("GET", f"{cache.path}-before")
+        assert player.getresponse().read() == b"hello"
+    for player in players:
+        player.request("GET", cache.path)
+    for probe in ("-after1", "-after2"):  # the second is read when all of them have been
+        assert cache.ask(path=cache.path + probe).status == 200
+    go_on.set()
+    for player in players:
+        got = player.getresponse()
+        assert (got.status, got.read()) == (200, b"hello")
+        player.close()
+    assert cache.origin.count(cache.path) == asked
+
+
 def test_bytes_reach_the_client_as_they_come(cache: Cache) -> None:
     go_on = threading.Event()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,3 +53,12 @@ def packaging(folder: Path, stream: Stream) -> Iterator[subprocess.Popen[bytes]]
     finally:
         process.kill()
         process.wait()
+
+
+async def begun(packager: subprocess.Popen[bytes], folder: Path) -> None:
+    """Returns once both playlists are there; raises RuntimeError when they do not come."""
+    until = time.monotonic() + 60
+    while not ((folder / HLS).exists() and (folder / DASH).exists()):
+        if packager.poll() is not None or time.monotonic() > until:
+            raise RuntimeError("the packager writes no playlists")
+        await asyncio.sleep(0.05)

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from bench.live.origin import LiveOrigin, serving
-from bench.live.packager import DASH, HLS, Stream, packaging
-from bench.live.players import Seen, read_dash, read_hls, watch
+from bench.live.packager import DASH, HLS, Stream, begun, packaging
+from bench.live.players import Seen, watch
 from bench.live.tiers import Tiers, tiers
 
 STREAM = Stream(segment_s=1, duration_s=12, window=4, kept=4)
@@ -20,9 +20,11 @@ PLAYERS = 16
 async def audience(origin: LiveOrigin, root: Path) -> tuple[list[Seen], Tiers]:
     """Players of both kinds who watch to the end; the appliances have ended too."""
     async with serving(origin):
-        with tiers(root, origin.url, STREAM.segment_s) as both, packaging(origin.folder, STREAM):
-            while not ((origin.folder / DASH).exists() and (origin.folder / HLS).exists()):
-                await asyncio.sleep(0.05)
+        with (
+            tiers(root, origin.url, STREAM.segment_s) as both,
+            packaging(origin.folder, STREAM) as packager,
+        ):
+            await begun(packager, origin.folder)
             timeout = aiohttp.ClientTimeout(total=60)
             async with aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), timeout=timeout

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: bench-edge bench-store bench-demand ## every comparison, as tables
+bench: bench-edge bench-store bench-demand bench-pagecache ## every comparison, as tables
 
 bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 	@$(BIN)/python -m bench.edge $(BENCH_ARGS)
@@ -31,6 +31,9 @@ bench-store: $(VENV)/.dev ## a store of a million objects: start, memory, end
 
 bench-demand: $(VENV)/.dev ## the demand cache beside LRU, S3-FIFO, SIEVE and W-TinyLFU
 	@$(BIN)/python -m bench.demand $(DEMAND_ARGS)
+
+bench-pagecache: $(VENV)/.dev ## whether advice to the kernel about the page cache helps; root
+	@$(BIN)/python -m bench.pagecache
 
 soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
 	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)

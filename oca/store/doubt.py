@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -37,12 +38,13 @@ def distrust(store: Store, key: str, disk: Disk) -> None:
 def put_away(store: Store, disk: Disk, name: str) -> None:
     """Puts the file of a complete object, of which nothing is counted, into quarantine."""
     event(log, "file quarantined", logging.ERROR, file=name, disk=str(disk.path))
-    store.chore(_quarantine(disk, name))
+    # In the queue before this returns: a file that is given the name afterwards is another.
+    store.chore(_counted(disk, disk.files.run(partial(disk.quarantine, name), always=True)))
 
 
-async def _quarantine(disk: Disk, name: str) -> None:
+async def _counted(disk: Disk, moving: asyncio.Future[tuple[int, int]]) -> None:
     # Where not even this works, the file system takes no write: whoever can be read is read on.
     with contextlib.suppress(OSError):
-        left = await disk.files.run(partial(disk.quarantine, name), always=True)
+        left = await moving
         if disk.counted:
             disk.count_quarantine(*left)

@@ -264,11 +264,13 @@ class Store:
 
     def _remove(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> asyncio.Task[None]:
         """Has files removed. One that cannot be is the disk's fault, and never its caller's."""
-        return self.chore(self._removed(disk, keys, remove))
+        # In the queue before this returns: a file that is given the name afterwards must stay.
+        removing = disk.files.run(remove, extra_s=len(keys) * _REMOVAL_S, always=True)
+        return self.chore(self._removed(disk, keys, removing))
 
-    async def _removed(self, disk: Disk, keys: tuple[str, ...], remove: Callable[[], None]) -> None:
+    async def _removed(self, disk: Disk, keys: tuple[str, ...], removing: asyncio.Future[None]) -> None:
         try:
-            await disk.files.run(remove, extra_s=len(keys) * _REMOVAL_S, always=True)
+            await removing
         except OSError as error:
             if not self.blame(disk, error):
                 event(log, "cannot remove", logging.ERROR, key=keys[0], why=str(error))

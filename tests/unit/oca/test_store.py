@@ -46,6 +46,7 @@ def folders(tmp_path: Path) -> list[Path]:
 async def opened(paths: list[Path], kind: type[Disk] = Disk, capacity_bytes: int = 100 * MIB) -> Store:
     store = Store("isp-a1", [kind(path, capacity_bytes) for path in paths])
     await Joining(store, time.monotonic, 3600).open()
+    await store.settled()
     return store
 
 

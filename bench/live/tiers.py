@@ -25,7 +25,7 @@ class Tiers:
 
 
 @contextmanager
-def tiers(root: Path, origin_url: str, segment_s: int, *, workers: int = 1) -> Iterator[Tiers]:
+def tiers(root: Path, origin_url: str, segment_s: int) -> Iterator[Tiers]:
     """Both, running; yields once they are ready."""
     source = {"url": origin_url, "prefix": PREFIX, "segment_s": segment_s}
     for name in ("ixp", "isp"):
@@ -42,7 +42,6 @@ def tiers(root: Path, origin_url: str, segment_s: int, *, workers: int = 1) -> I
             root / "isp",
             appliance="isp-1",
             origin=None,
-            workers=workers,
             http_origins=[source],
             parents=[{"id": "ixp-1", "url": f"http://127.0.0.1:{ixp.port}"}],
         ) as isp,

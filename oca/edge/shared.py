@@ -230,6 +230,8 @@ class Shared:
             file.grown(news)
         if not file.done and not file.cut:
             self._files[stored.number] = file
+        # At once: who expected it while it was being opened may come to learn it before who opened it does.
+        self._remember(_Known(stored, file))
         return file
 
     def _remember(self, news: _Known) -> None:

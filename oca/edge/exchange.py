@@ -18,6 +18,7 @@ from oca.ipc import Outcome
 if TYPE_CHECKING:
     from oca.edge.connection import Connection
     from oca.edge.shared import Shared
+    from oca.edge.sharedfile import SharedFile
 
 
 class Exchange:
@@ -82,8 +83,8 @@ class Exchange:
             self._request.keep_alive = False  # what is left of the body is of no use, and is not read
         if message.stored is not None:
             self._done()
-            self._shared.expect(message.stored)
-            self._opening = asyncio.ensure_future(self._stored(message, message.stored))
+            expected = self._shared.expect(message.stored)
+            self._opening = asyncio.ensure_future(self._stored(message, message.stored, expected))
             return
         if message.problem is not None:
             self._done()
@@ -120,8 +121,13 @@ class Exchange:
         if self._shared.forget(self):
             self._shared.worker.store.send(Gone(self.ask.id))
 
-    async def _stored(self, message: Reply, stored: messages.Stored) -> None:
-        file = await self._shared.learn(stored)
+    async def _stored(
+        self, message: Reply, stored: messages.Stored, expected: asyncio.Future[SharedFile]
+    ) -> None:
+        try:
+            file = await asyncio.shield(expected)
+        except OSError:
+            file = None
         if self._connection.exchange is not self:
             return  # the client has gone meanwhile, or was told 504
         if file is None:

@@ -7,7 +7,6 @@ send one while it is fresh. All that it remembers may be forgotten at any time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections import OrderedDict
@@ -53,11 +52,13 @@ class _Known:
 class _Opening:
     """A file that is being opened, and what was said of it meanwhile."""
 
-    __slots__ = ("held_back", "task")
+    __slots__ = ("held_back", "news", "task")
 
     def __init__(self, task: asyncio.Task[SharedFile]) -> None:
         self.task = task
         self.held_back: messages.Grown | None = None
+        self.news: Stored | None = None
+        """As it was last told of; None when it was dropped since."""
 
 
 class Shared:
@@ -161,6 +162,9 @@ class Shared:
         elif isinstance(message, messages.Drop):
             for key in message.keys:
                 self._count -= len(self._known.pop(key, ()))
+            for opening in self._opening.values():
+                if opening.news is not None and opening.news.key in message.keys:
+                    opening.news = None
         else:
             exchange = self._exchanges.get(message.id)
             if exchange is None:
@@ -193,21 +197,24 @@ class Shared:
             del self._files[message.number]
         self.worker.store.wake(file.item.key)
 
-    def expect(self, stored: Stored) -> None:
-        """From now on it is heard what becomes of its file; `learn` has it."""
-        if self._open_already(stored) is None and stored.number not in self._opening:
-            self._opening[stored.number] = _Opening(asyncio.ensure_future(self._open(stored)))
+    def expect(self, stored: Stored) -> asyncio.Future[SharedFile]:
+        """Remembers a stored response; its file once that is open, or OSError where it is gone.
 
-    async def learn(self, stored: Stored) -> SharedFile | None:
-        """Remembers a stored response that is expected, with its file open; None when that is gone."""
+        From now on it is heard what becomes of the file. Whoever expects it has it, even if it is dropped
+        before they come to send it.
+        """
         file = self._open_already(stored)
-        opening = self._opening.get(stored.number)
-        if file is None and opening is not None:
-            with contextlib.suppress(OSError):
-                file = await asyncio.shield(opening.task)
         if file is not None:
             self._remember(_Known(stored, file))
-        return file
+            opened: asyncio.Future[SharedFile] = asyncio.get_running_loop().create_future()
+            opened.set_result(file)
+            return opened
+        opening = self._opening.get(stored.number)
+        if opening is None:
+            task = asyncio.ensure_future(self._open(stored))
+            opening = self._opening[stored.number] = _Opening(task)
+        opening.news = stored
+        return opening.task
 
     def _open_already(self, stored: Stored) -> SharedFile | None:
         file = self._files.get(stored.number)
@@ -224,14 +231,14 @@ class Shared:
         try:
             fd = await threads.run(partial(open_stored, stored.path))
         finally:
-            news = self._opening.pop(stored.number).held_back
+            opening = self._opening.pop(stored.number)
         file = SharedFile(fd, stored, disk, threads.close)
-        if news is not None:
-            file.grown(news)
+        if opening.held_back is not None:
+            file.grown(opening.held_back)
         if not file.done and not file.cut:
             self._files[stored.number] = file
-        # At once: who expected it while it was being opened may come to learn it before who opened it does.
-        self._remember(_Known(stored, file))
+        if opening.news is not None:
+            self._remember(_Known(opening.news, file))
         return file
 
     def _remember(self, news: _Known) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from oca.edge.shared import Shared
 from oca.edge.worker import Worker
+from oca.httpcache import messages
 from oca.httpcache.messages import Stored
 from oca.httpcache.policy import freshness
 
@@ -26,7 +29,8 @@ class Threads:
         os.close(fd)
 
 
-def test_who_comes_between_the_opening_and_its_first_reader_finds_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dropped", [False, True])
+def test_who_expects_a_file_has_it_even_if_it_is_dropped_meanwhile(tmp_path: Path, dropped: bool) -> None:
     path = tmp_path / "disk" / "http" / "00" / "file"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"hello")
@@ -40,12 +44,14 @@ def test_who_comes_between_the_opening_and_its_first_reader_finds_the_file(tmp_p
 
     async def conversation() -> None:
         shared = Shared(cast("Worker", worker), cast("Any", config))
-        shared.expect(stored)
-        shared.expect(stored)  # of the second player, while it is being opened for the first
-        (opening,) = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.wait([opening])
-        file = await shared.learn(stored)
-        assert file is not None
-        assert os.pread(file.fd, 5, 0) == b"hello"
+        first = shared.expect(stored)
+        second = shared.expect(stored)  # of the second player, while it is being opened for the first
+        if dropped:
+            shared.received(messages.Drop(("/a",)))
+        assert await first is await second
+        assert os.pread((await second).fd, 5, 0) == b"hello"
+        assert bool(shared._known) is not dropped
+        assert await shared.expect(stored) is not None  # told of anew, it is known again
+        assert bool(shared._known)
 
     asyncio.run(conversation())

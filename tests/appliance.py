@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +77,16 @@ class Appliance:
             time.sleep(0.05)
         raise AssertionError("not ready: " + (self.root / "log").read_text())
 
+    def wait_workers(self, count: int) -> None:
+        """Returns once so many edge workers are known to the storekeeper: one is enough to be ready."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/v1/status", timeout=10) as answer:
+                if json.load(answer)["workers"] == count:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"not {count} workers: " + (self.root / "log").read_text())
+
 
 def published(key: str, data: bytes) -> CatalogObject:
     digests = b"".join(digest(data[at : at + SLICE_BYTES]) for at in range(0, len(data), SLICE_BYTES))
@@ -134,6 +146,7 @@ def restarted(root: Path) -> Iterator[Appliance]:
     appliance = Appliance(port, admin, root, process)
     try:
         appliance.wait_ready()
+        appliance.wait_workers(config["workers"])
         yield appliance
     finally:
         process.send_signal(signal.SIGTERM)

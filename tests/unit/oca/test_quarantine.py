@@ -18,13 +18,17 @@ def fill(folder: Path, sizes: list[int]) -> None:
     for number, size in enumerate(sizes):
         file = folder / chr(ord("a") + number)
         file.write_bytes(bytes(size))
-        before = file.stat().st_ctime_ns
-        until = time.monotonic() + 15
-        while file.stat().st_ctime_ns <= before and time.monotonic() < until:
-            time.sleep(0.001)
-            (folder / "tick").touch()
-            before = min(before, (folder / "tick").stat().st_ctime_ns - 1)
-        (folder / "tick").unlink(missing_ok=True)
+        later_than(folder, file.stat().st_ctime_ns)
+
+
+def later_than(folder: Path, ctime_ns: int) -> None:
+    """Returns once what is written is later, by the kernel's coarse clock."""
+    tick, until = folder / "tick", time.monotonic() + 15
+    tick.touch()
+    while tick.stat().st_ctime_ns <= ctime_ns and time.monotonic() < until:
+        time.sleep(0.001)
+        tick.touch()
+    tick.unlink()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from contracts.catalog import Country
 from contracts.plan import Name
+from contracts.route import Peering
 
 HttpUrl = Annotated[
     str,
@@ -29,6 +30,7 @@ class Tier(enum.Enum):
 
     ISP = "isp"  # in the ISP's own network
     IXP = "ixp"  # at an internet exchange; the parent of ISP appliances
+    REGIONAL = "regional"  # in a data centre of the region; the parent of exchanges
 
 
 class PublicKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +49,17 @@ class Appliance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=1, description="what it may be asked to serve, in bits per second")
     ]
     public_key: PublicKey
+    failure_domain: Annotated[
+        str, Meta(max_length=64, description="what it shares with those that fail with it")
+    ] = ""
+    """Such as a rack; empty: its site."""
+
+
+class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """In degrees, WGS 84."""
+
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +72,12 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliances: Annotated[tuple[Appliance, ...], Meta(min_length=1, max_length=1000)]
     country: Country | None = None
     """Where its appliances stand: titles that are licensed by country are held only where this is listed."""
+    region: Annotated[str, Meta(max_length=64, description="whose taste its viewers share")] = ""
+    """Popularity is counted by region; empty: its country's, or else the whole fleet's."""
+    timezone: Annotated[str, Meta(max_length=64, description="IANA name, such as Europe/Berlin")] = "UTC"
+    location: Location | None = None
+    peering: Peering | None = None
+    """How the networks of ``prefixes`` are joined to it; the default is by tier: embedded, else public."""
 
     def __post_init__(self) -> None:
         for prefix in self.prefixes:

@@ -10,6 +10,7 @@ from msgspec import Meta
 from contracts import VERSION
 from contracts.catalog import Title, Version
 from contracts.plan import Name
+from contracts.route import RouteChanges, Serial
 
 MAX_HEARTBEAT_BYTES: Final = 2 << 20
 """The largest that the bounds below allow is 1.4 MB: 20,000 missing titles with names of 64 letters."""
@@ -55,6 +56,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     plan: PlanProgress | None = None
     revocations: Annotated[str, Meta(max_length=64)] = ""
     """The version of this steering's list that the appliance has; empty for none."""
+    routes: RouteChanges | None = None
+    """Since the serial that this steering answered with; None where no BGP session is configured."""
     contract: int = VERSION
 
 
@@ -72,4 +75,6 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
     plan: Version | None = None
     revocations: Revocations | None = None
     """The whole list, when the appliance has another version of it."""
+    routes: Serial = 0
+    """Up to where it knows the appliance's routes; 0 for none."""
     contract: int = VERSION

@@ -29,7 +29,7 @@ from steering.health import State
 from steering.snapshot import Box, Snapshot
 
 _NEARLY_FULL: Final = 0.95
-_TIERS: Final = {Tier.ISP: 0, Tier.IXP: 1}
+_TIERS: Final = {Tier.ISP: 0, Tier.IXP: 1, Tier.REGIONAL: 2}
 _WHY_NOT: Final = {
     State.JOINING: "joining: no heartbeat since steering started",
     State.DRAINING: "draining",

@@ -52,7 +52,7 @@ wheel: $(VENV)/.dev ## build dist/: the wheel, and an archive with all that docs
 lock: ## resolve pyproject.toml again into locks/ (needs uv)
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast pyproject.toml -o locks/runtime.txt
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast --extra=demo pyproject.toml -o locks/demo.txt
-	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast --extra=demo --group=dev pyproject.toml -o locks/dev.txt
+	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast --extra=demo --extra=spark --group=dev pyproject.toml -o locks/dev.txt
 
 clean: ## remove what make built
 	rm -rf $(VENV) var dist demo/player/node_modules

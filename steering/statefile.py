@@ -1,23 +1,13 @@
-"""How steering keeps what it must not lose or half-write: each file replaced whole, and on the disk."""
+"""How steering keeps what it must not lose or half-write: JSON, each file replaced whole."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
+
+from daemon import durable
 
 
 def replace_file(path: Path, value: object, *, mode: int) -> None:
-    """Replaces ``path`` whole or not at all. Nobody else can ever open a draft of it."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(json.dumps(value) + "\n")
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    """Raises OSError."""
+    durable.replace_file(path, json.dumps(value).encode() + b"\n", mode=mode)

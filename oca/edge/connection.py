@@ -66,7 +66,7 @@ class Connection:
         self._refusing = worker.draining  # it came when we had already asked for no more
         self._last = False  # no further request is read: the answers to those that came are the last
         self.address = address
-        self.wire = self._wire = wire
+        self.wire = wire
         self.secure = wire.secure
         self._plain = Delivery(wire)
         self._delivery = self._plain
@@ -76,7 +76,7 @@ class Connection:
     @property
     def idle(self) -> bool:
         """Whether nothing is lost by closing now: no answer is on its way, no request has begun."""
-        return self.state is _IDLE and not self._midway and not self._wire.unread()
+        return self.state is _IDLE and not self._midway and not self.wire.unread()
 
     # What comes in
 
@@ -98,7 +98,7 @@ class Connection:
                 requests[0].raw = data
             self._queue.extend(requests)
             if len(self._queue) > _PIPELINED:
-                self._wire.pause()
+                self.wire.pause()
             self.drive()
         elif not began and self.state is _IDLE:
             # From the first byte on, so that a byte now and then does not hold the connection.
@@ -128,7 +128,7 @@ class Connection:
 
     def _stop_reading(self) -> None:
         self._last = True
-        self._wire.pause()
+        self.wire.pause()
 
     # One request after the other
 
@@ -144,7 +144,7 @@ class Connection:
         if self._last:
             self._end()
         else:
-            self._wire.read()
+            self.wire.read()
             self.deadline = self.worker.idle_until
 
     def _again(self, data: bytes) -> bool:
@@ -318,7 +318,7 @@ class Connection:
         if delivery.moved:
             self.deadline = self._must_move()
         if progress is Progress.FULL:
-            self._wire.watch_room()
+            self.wire.watch_room()
             return False
         if progress is Progress.YIELDED:
             worker.poller.defer(self.writable)
@@ -422,13 +422,13 @@ class Connection:
     def _end(self) -> None:
         """Says that nothing more comes, and lets the client close first, within a bound."""
         try:
-            self._wire.finish()
+            self.wire.finish()
         except OSError:
             self.close()
             return
         self.state = _LINGERING
         self.deadline = self.worker.now + _LINGER_S
-        self._wire.read()
+        self.wire.read()
 
     def close(self) -> None:
         if self.state is _CLOSED:
@@ -437,11 +437,11 @@ class Connection:
             self.worker.store.leave(self._delivery.file.item.key, self)
         if self.state is not _IDLE and self.state is not _LINGERING:
             self._account.cut(self._delivery, self._missed, self._request)
-            self._wire.reset()
+            self.wire.reset()
         self._account.close()
         self._leave()
         self.state = _CLOSED
-        self._wire.close()
+        self.wire.close()
         self._delivery.clear()
         self._queue.clear()
         self.worker.closed(self)

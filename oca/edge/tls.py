@@ -213,14 +213,11 @@ class TlsWire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self._tell_room()
+        if self._watching and not self._lost and self._receiver is not None:
+            self._watching = False
+            self._receiver.writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._lost and self._receiver is not None:
             self._lost = True
             self._receiver.failed()
-
-    def _tell_room(self) -> None:
-        if self._watching and not self._full and not self._lost and self._receiver is not None:
-            self._watching = False
-            self._receiver.writable()

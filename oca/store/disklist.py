@@ -9,13 +9,13 @@ the file, nothing is laid over it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from daemon.config import ConfigError
+from daemon.durable import replace_file
 from oca import config
 from oca.store.disks import Disk
 
@@ -81,12 +81,7 @@ class DiskList:
         self._keep(msgspec.structs.replace(self.changes, draining=(*draining, path) if on else draining))
 
     def _keep(self, changes: Changes) -> None:
-        draft = self._file.with_suffix(".new")
-        with draft.open("wb") as out:
-            out.write(msgspec.json.format(msgspec.json.encode(changes), indent=2))
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(draft, self._file)
+        replace_file(self._file, msgspec.json.format(msgspec.json.encode(changes), indent=2), mode=0o644)
         self.changes = changes
 
 

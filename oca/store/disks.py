@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from contracts.catalog import CatalogObject
+from daemon.durable import sync_folder
 from oca.diskthreads import DiskThreads
 from oca.objectfile import complete_path, description, incomplete_path
 from oca.store import quarantine, scan
@@ -249,7 +250,7 @@ class Disk:
         """Third: when this returns, the object survives a power cut. Raises OSError."""
         with self._folders():
             for folder in self._way(key):
-                _sync_folder(folder)
+                sync_folder(folder)
 
     def _way(self, key: str) -> tuple[Path, Path, Path]:
         """The folders of the complete object, innermost first, up to objects/."""
@@ -321,7 +322,7 @@ def mark(path: Path, appliance: str) -> bool:
         out.flush()
         os.fsync(out.fileno())
     os.replace(draft, file)
-    _sync_folder(path)
+    sync_folder(path)
     return True
 
 
@@ -338,14 +339,3 @@ def is_disk_fault(error: OSError) -> bool:
 def is_full(error: OSError) -> bool:
     """Whether an error says that the disk has no room left: nothing is wrong with what it holds."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT}
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # Some file systems (FUSE among them) refuse to sync a folder: then the rename is as
-        # durable as they make it.
-        with contextlib.suppress(PermissionError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)

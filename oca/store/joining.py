@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from contracts.catalog import CatalogObject
 from daemon.log import event
@@ -25,6 +25,8 @@ from oca.store.snapshot import BadSnapshot, Snapshot
 from oca.store.store import Store
 
 log = logging.getLogger("oca.store")
+
+_F = TypeVar("_F", Found, CatalogObject)
 
 _SNAPSHOT_S: Final = 60.0
 """Of patience, for reading a snapshot of millions of objects."""
@@ -113,25 +115,29 @@ class Joining:
             complete = iter(objects)
         else:
             complete = scan.complete_objects(disk.path)
-        outdated = self._store.meanwhile.outdated
-        while batch := await disk.files.run(lambda: list(islice(complete, _AT_A_TIME))):
+        await self._enter(disk, complete, self.count, disk.remove)
+        if disk.state is State.JOINING:
+            begun = scan.incomplete_objects(disk.path)
+            await self._enter(disk, begun, self._incomplete, disk.remove_incomplete)
+        if disk.state is State.JOINING:
+            disk.count_quarantine(*await disk.files.run(disk.trim_quarantine))
+
+    async def _enter(
+        self,
+        disk: Disk,
+        found: Iterator[_F],
+        enter: Callable[[_F, Disk], Awaitable[None]],
+        remove: Callable[[str], object],
+    ) -> None:
+        """Each that was found is entered, or removed when it went out of date while the disk was away."""
+        while batch := await disk.files.run(lambda: list(islice(found, _AT_A_TIME))):
             for item in batch:
                 if disk.state is not State.JOINING:
                     return
-                if outdated(item.key, item.etag):
-                    await disk.files.run(partial(disk.remove, item.key))
+                if self._store.meanwhile.outdated(item.key, item.etag):
+                    await disk.files.run(partial(remove, item.key))
                 else:
-                    await self.count(item, disk)
-        begun = scan.incomplete_objects(disk.path)
-        while more := await disk.files.run(lambda: list(islice(begun, _AT_A_TIME))):
-            for described in more:
-                if disk.state is not State.JOINING:
-                    return
-                if outdated(described.key, described.etag):
-                    await disk.files.run(partial(disk.remove_incomplete, described.key))
-                else:
-                    await self._incomplete(described, disk)
-        disk.count_quarantine(*await disk.files.run(disk.trim_quarantine))
+                    await enter(item, disk)
 
     async def count(self, item: Found, disk: Disk) -> None:
         """Enters a complete object that is on the disk into the books. Of two copies one is counted, and one goes.

@@ -31,6 +31,7 @@ import xxhash
 from msgspec import Meta
 
 from contracts.objectkey import object_hash
+from daemon.durable import sync_folder
 from oca.store import scan
 from oca.store.scan import Found
 
@@ -128,7 +129,7 @@ def write(disk: Path, disk_id: str, objects: Iterable[Kept], unsettled_since_ns:
             file.flush()
             os.fsync(fd)
         os.replace(draft, disk / NAME)
-        _sync(disk)
+        sync_folder(disk)
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -219,7 +220,7 @@ def take(disk: Path, disk_id: str, now_ns: int) -> Snapshot | None:
     fd = os.open(disk / NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         os.unlink(disk / NAME)
-        _sync(disk)
+        sync_folder(disk)
         snapshot = Snapshot(os.dup(fd), _check(fd, disk_id, now_ns))
     finally:
         os.close(fd)
@@ -258,13 +259,3 @@ def _check(fd: int, disk_id: str, now_ns: int) -> _Header:
     if sum(header.blocks) + length != body:
         raise BadSnapshot("its blocks are not where its header says")
     return header
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # FUSE among others refuses to sync a folder: then a removal is as durable as it makes it.
-        with contextlib.suppress(PermissionError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)

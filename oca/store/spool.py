@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts.delivery import SUFFIX
+from daemon.durable import sync_folder
 from daemon.log import event
 
 log = logging.getLogger("oca.delivery")
@@ -117,7 +118,7 @@ class Spool:
             draft.unlink(missing_ok=True)
             raise
         os.replace(draft, ready)
-        _sync(self._ready)
+        sync_folder(self._ready)
         path.unlink()
 
     def _make_room(self, count: int) -> bool:
@@ -168,7 +169,7 @@ def _append(path: Path, lines: bytes) -> None:
     finally:
         os.close(fd)
     if fresh:
-        _sync(path.parent)
+        sync_folder(path.parent)
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -183,12 +184,3 @@ def _cut_torn_line(path: Path) -> None:
                 file.truncate(start + end)
                 return
             size = start
-
-
-def _sync(folder: Path) -> None:
-    """So that a name in it survives a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -57,6 +57,11 @@ def is_licensed(countries: tuple[Country, ...] | None, country: Country | None) 
     return countries is None or country in countries
 
 
+def is_released(released_at: int | None, now: float) -> bool:
+    """Whether a title with this date may be watched. It may be planned and filled before: that is the use of a date."""
+    return released_at is None or released_at <= now
+
+
 class Kind(enum.Enum):
     """What an object is for; decides how long others may cache it."""
 
@@ -105,6 +110,21 @@ class TitleEntry(msgspec.Struct, frozen=True):
         ]
         | None
     ) = None
+    released_at: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=1 << 40,
+                description="when it may first be watched; none is at once: see `is_released`",
+            ),
+        ]
+        | None
+    ) = None
+    comparable: Annotated[
+        tuple[Title, ...],
+        Meta(max_length=16, description="titles whose audience it is expected to have, best known first"),
+    ] = ()
     contract: int = VERSION
 
     def __post_init__(self) -> None:
@@ -128,14 +148,27 @@ class TitleRef(msgspec.Struct, frozen=True):
     published_at: Annotated[int, Meta(ge=0, le=1 << 40)]
 
 
+class Removed(msgspec.Struct, frozen=True):
+    """A title that was taken out of the catalog. Who holds any of it gives it up, planned or not.
+
+    That it is not listed would not do: an appliance may not have read the catalog in which it was, and
+    what an appliance holds of a catalog that it cannot read must stay.
+    """
+
+    title: Title
+    removed_at: Annotated[int, Meta(ge=0, le=1 << 40)]
+
+
 class CatalogIndex(msgspec.Struct, frozen=True):
     version: Version
     titles: Annotated[tuple[TitleRef, ...], Meta(max_length=1_000_000)]
+    removed: Annotated[tuple[Removed, ...], Meta(max_length=100_000)] = ()
     contract: int = VERSION
 
     def __post_init__(self) -> None:
-        if len({ref.title for ref in self.titles}) != len(self.titles):
-            raise ValueError("a title is listed twice")
+        listed = {ref.title for ref in self.titles} | {gone.title for gone in self.removed}
+        if len(listed) != len(self.titles) + len(self.removed):
+            raise ValueError("a title is listed twice, or both listed and removed")
 
 
 class Latest(msgspec.Struct, frozen=True):

@@ -149,9 +149,12 @@ def write_catalog(client: S3Client, bucket: str, version: str, entry: TitleEntry
         for _ in range(_CATALOG_ATTEMPTS):
             seen = _etag_of(client, bucket, catalog.LATEST_KEY)
             latest = read_latest(client, bucket, catalog.LATEST_KEY)
-            carried = () if latest is None else read_index(client, bucket, latest.version).titles
-            titles = [*(other for other in carried if other.title != entry.title), ref]
-            index = CatalogIndex(version, tuple(sorted(titles, key=lambda item: item.title)))
+            before = (
+                CatalogIndex(version, ()) if latest is None else read_index(client, bucket, latest.version)
+            )
+            titles = [*(other for other in before.titles if other.title != entry.title), ref]
+            removed = tuple(gone for gone in before.removed if gone.title != entry.title)
+            index = CatalogIndex(version, tuple(sorted(titles, key=lambda item: item.title)), removed)
             put_document(client, bucket, catalog.index_key(version), encode(index))
             if _replace_latest(client, bucket, version, seen):
                 return index

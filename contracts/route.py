@@ -54,11 +54,13 @@ class Announcement(msgspec.Struct, frozen=True, array_like=True):
 class RouteChanges(msgspec.Struct, frozen=True):
     """What leads from one serial of an appliance's routes to a later one.
 
-    ``since`` 0 means from nothing: whoever reads forgets what it had. A reader that stands at another
-    serial than ``since`` asks for everything by answering with its own.
+    ``since`` 0 means from nothing: whoever reads forgets what it had, once it has the last part. A reader
+    that stands at another serial than ``since`` asks for everything by answering with its own.
     """
 
     since: Serial
     serial: Serial
     announced: Annotated[tuple[Announcement, ...], Meta(max_length=MAX_CHANGES)] = ()
     withdrawn: Annotated[tuple[Prefix, ...], Meta(max_length=MAX_CHANGES)] = ()
+    more: bool = False
+    """Whether parts follow. From nothing, what the reader had stays in force until the last one is there."""

@@ -250,7 +250,8 @@ class Api:
             except BadDocument as error:
                 raise bad_field(error.why) from None
         news = self._revocations.news(beat.revocations)
-        return _json(heartbeat.HeartbeatReply(state.value, self.content.plan, news))
+        serial = self.view.routes.serial(beat.appliance)
+        return _json(heartbeat.HeartbeatReply(state.value, self.content.plan, news, serial))
 
     async def _fleet(self, request: web.Request) -> web.Response:
         self._caller(request)

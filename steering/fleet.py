@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from contracts.catalog import is_licensed
 from contracts.fleet import Appliance, Fleet, Site
 from contracts.heartbeat import Heartbeat
@@ -13,6 +15,7 @@ from daemon.config import ConfigError, load
 from steering.content import Content
 from steering.health import State, state_of
 from steering.prefixes import Address, PrefixTable
+from steering.routes import Routes
 from steering.snapshot import Box, Snapshot
 
 
@@ -65,11 +68,16 @@ class FleetView:
     def __init__(self, roster: Roster) -> None:
         self.roster = roster
         self._heard: dict[str, _Heard] = {}
+        self.routes = Routes()
+        """What the appliances' routers announce."""
 
     def replace(self, roster: Roster) -> None:
         """Another fleet file is in force; what was heard of those who stay is kept."""
         self.roster = roster
         self._heard = {name: heard for name, heard in self._heard.items() if name in roster.appliances}
+        for name in self.routes.known():
+            if name not in roster.appliances:
+                self.routes.forget(name)
 
     def hear(self, beat: Heartbeat, issued_at: float, now: float) -> State:
         """Takes a (verified) heartbeat whose token was made at ``issued_at``; the state it leads to.
@@ -86,6 +94,9 @@ class FleetView:
                     f"boot {beat.boot} spoke before boot {before.beat.boot}, which was heard already"
                 )
         missing = frozenset(beat.plan.missing_titles) if beat.plan is not None else frozenset[str]()
+        if beat.routes is not None:
+            self.routes.hear(beat.appliance, beat.routes)
+            beat = msgspec.structs.replace(beat, routes=None)  # thousands of strings that nobody needs again
         self._heard[beat.appliance] = _Heard(now, issued_at, beat, missing)
         return self.state(beat.appliance, now)
 

@@ -13,16 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from contracts.catalog import Country
-from contracts.plan import Name
+from contracts.plan import HttpUrl as HttpUrl
+from contracts.plan import Name, TimeZone
 from contracts.route import Peering
-
-HttpUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,255}\Z",
-        description="scheme, host and port, no path, such as http://192.0.2.10:8080",
-    ),
-]
 
 
 class Tier(enum.Enum):
@@ -74,7 +67,7 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where its appliances stand: titles that are licensed by country are held only where this is listed."""
     region: Annotated[str, Meta(max_length=64, description="whose taste its viewers share")] = ""
     """Popularity is counted by region; empty: its country's, or else the whole fleet's."""
-    timezone: Annotated[str, Meta(max_length=64, description="IANA name, such as Europe/Berlin")] = "UTC"
+    timezone: TimeZone = "UTC"
     location: Location | None = None
     peering: Peering | None = None
     """How the networks of ``prefixes`` are joined to it; the default is by tier: embedded, else public."""

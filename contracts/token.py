@@ -141,6 +141,9 @@ class KeyRing:
     def get(self, kid: object) -> ECKey | OKPKey | None:
         return self._keys.get(kid) if isinstance(kid, str) else None
 
+    def values(self) -> list[ECKey | OKPKey]:
+        return list(self._keys.values())
+
     def __len__(self) -> int:
         return len(self._keys)
 

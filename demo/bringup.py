@@ -95,6 +95,7 @@ class Bringup:
             keys[box.id] = msgspec.convert(identity["public_key"], PublicKey)
         configs.write_fleet(layout, keys)
         configs.write_planner(layout, origin)
+        self._ask("fill", "init-key", config="fill")
         configs.write_steering(layout, origin)
         key: str = self._ask("steering", "init", config="steering")["api_key"]
         configs.write_secret(layout.steering_key, key + "\n")

@@ -59,6 +59,7 @@ def write_steering(layout: Layout, origin: Origin) -> None:
             "public_url": layout.steering,
             "fleet": str(layout.config("fleet")),
             "state_dir": str(layout.jwks.parent),
+            "plan_key": str(layout.plan_keys),
             "origin": s3_section(layout, origin),
         },
     )
@@ -97,7 +98,11 @@ def write_appliance(layout: Layout, origin: Origin, box: Box) -> None:
         layout.config(f"fill-{box.id}"),
         {
             "origin": s3_section(layout, origin),
-            "agent": {"appliance": box.id, "ingest_socket": str(layout.run_dir(box) / "ingest.sock")},
+            "agent": {
+                "appliance": box.id,
+                "ingest_socket": str(layout.run_dir(box) / "ingest.sock"),
+                "plan_key": str(layout.plan_keys),
+            },
             # A line per object, three times over, would hide the demo's own: the summary is enough.
             "log_level": "warning",
         },
@@ -108,7 +113,10 @@ def write_planner(layout: Layout, origin: Origin) -> None:
     """``fill.yaml``: what publishes and plans, beside steering."""
     _write(
         layout.config("fill"),
-        {"origin": s3_section(layout, origin), "planner": {"fleet": str(layout.config("fleet"))}},
+        {
+            "origin": s3_section(layout, origin),
+            "planner": {"fleet": str(layout.config("fleet")), "signing_key": str(layout.plan_signing_key)},
+        },
     )
 
 

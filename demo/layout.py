@@ -91,6 +91,15 @@ class Layout:
         """Steering's public keys, which `steering init` puts into its state_dir."""
         return self.root / "steering" / "signing.jwks"
 
+    @property
+    def plan_signing_key(self) -> Path:
+        """The planner's: `fill init-key` makes it, and its public half beside it."""
+        return self.root / "planner" / "plan-signing.jwk"
+
+    @property
+    def plan_keys(self) -> Path:
+        return self.plan_signing_key.with_suffix(".jwks")
+
     def config(self, program: str) -> Path:
         """The configuration file of ``steering``, ``fill``, ``oca-isp-a1``, ``fill-isp-a1``, ..."""
         return self.root / f"{program}.yaml"

@@ -1,4 +1,4 @@
-"""The command ``fill``: publish, plan, run, status."""
+"""The command ``fill``: publish, plan, init-key, run, status."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ from fill.agent.status import print_status
 from fill.agent.storekeeper import Refused, Storekeeper, StorekeeperGone
 from fill.agent.work import NoCatalog
 from fill.config import Agent as AgentConfig
-from fill.config import load_config
+from fill.config import Planner, load_config, load_plan_keys
 from fill.planning.placement import Placement
 from fill.planning.planner import NothingPublished, plan_fleet
+from fill.planning.signing import PlanSigner, make_key, public_path
 from fill.progress import meter
 from fill.version import version_name
 
@@ -94,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         _plan,
         "Decide which appliance shall hold which title.",
         "fill plan --config configs/fill.yaml",
+    )
+    add(
+        "init-key",
+        _init_key,
+        "Make the key that signs plans, unless there is one; show its public half.",
+        "fill init-key --config configs/fill.yaml",
     )
     add("run", _run, "Fetch onto this appliance what its plan names.", "fill run --config configs/fill.yaml")
     add("status", _status, "Say how far the plan is carried out.", "fill status --config configs/fill.yaml")
@@ -181,9 +188,35 @@ def _countries(text: str) -> tuple[str, ...]:
         ) from None
 
 
+def _init_key(arguments: argparse.Namespace) -> int:
+    planner = load_config(arguments.config).need_planner(arguments.config)
+    if planner.signing_key is None:
+        raise ConfigError(f"{arguments.config}: planner.signing_key: missing: where the key is to stand")
+    path = Path(planner.signing_key)
+    document = make_key(path)
+    if arguments.json:
+        print_json({"signing_key": str(path), "public_keys": str(public_path(path)), "jwks": document})
+    else:
+        print(f"{public_path(path)}: the public key; copy it to each appliance, as agent.plan_key names it")
+    return Exit.DONE
+
+
+def _signer(planner: Planner, path: Path) -> PlanSigner | None:
+    """Signs plans; None where they go unsigned. Raises `ConfigError`."""
+    if planner.signing_key is not None:
+        return PlanSigner.load(Path(planner.signing_key))
+    if planner.require_signature:
+        raise ConfigError(
+            f"{path}: planner.signing_key: missing: name a file, and `fill init-key` makes the key; "
+            "in a lab planner.require_signature: false publishes unsigned plans"
+        )
+    return None
+
+
 def _plan(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     planner = config.need_planner(arguments.config)
+    signer = _signer(planner, arguments.config)
     fleet = load(Path(planner.fleet), Fleet)
     daemon_log.setup("fill", config.log_level)
     planned = plan_fleet(
@@ -192,6 +225,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         fleet,
         planner.top_share,
         _new_version(time.time()),
+        signer,
     )
     rows = [_plan_row(placement) for placement in planned.placements]
     if arguments.json:
@@ -248,6 +282,7 @@ def _run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     agent = config.need_agent(arguments.config)
     daemon_log.setup("fill", config.log_level)
+    keys = load_plan_keys(agent, arguments.config)
     # boto3 asks once: when to ask again is the agent's business.
     client = open_client(config.origin, attempts=1)
     bucket = config.origin.bucket
@@ -255,7 +290,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # The storekeeper first: without it there is nothing to lock for.
     with Storekeeper(agent.ingest_socket) as storekeeper, only_run(agent.ingest_socket):
         _refuse_another(storekeeper.holdings().appliance, agent, arguments.config)
-        plan = newest_plan(client, bucket, agent.appliance, patience)
+        plan = newest_plan(client, bucket, agent.appliance, patience, keys)
         work = Agent(client, bucket, storekeeper, plan, patience)
         try:
             with _closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
@@ -318,6 +353,7 @@ def _say(summary: Summary, appliance: str, *, as_json: bool) -> None:
 def _status(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     agent = config.need_agent(arguments.config)
+    keys = load_plan_keys(agent, arguments.config)
     with Storekeeper(agent.ingest_socket) as storekeeper:
         held = storekeeper.holdings()
     _refuse_another(held.appliance, agent, arguments.config)
@@ -326,7 +362,7 @@ def _status(arguments: argparse.Namespace) -> int:
     try:
         client = open_client(config.origin, attempts=1)
         patience = Patience(agent.retry, time.sleep, random.random)
-        newest = newest_plan(client, config.origin.bucket, agent.appliance, patience).version
+        newest = newest_plan(client, config.origin.bucket, agent.appliance, patience, keys).version
     except (S3Error, NoPlan, BadDocument) as error:
         # What the appliance holds is true without S3 too: it is shown, and then the command fails.
         problem = error

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.plan import Name
+from contracts.signature import SignatureKeys
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
 from fill.agent.backoff import Retry
@@ -42,11 +43,21 @@ class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_share: Annotated[
         float, Meta(ge=0, le=1, description="of the titles: on every appliance of an ISP site")
     ] = 0.2
+    signing_key: Annotated[
+        str | None, Meta(pattern="^/", description="the planner's private key: `fill init-key` makes it")
+    ] = None
+    require_signature: bool = True
+    """Without it, and without a key, plans are published unsigned: for a lab."""
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     ingest_socket: Annotated[str, Meta(pattern="^/")] = DEFAULT_SOCKET
+    plan_key: Annotated[
+        str | None, Meta(pattern="^/", description="JWK Set with the planner's public key")
+    ] = None
+    require_signature: bool = True
+    """Without it, and without a key, plans are believed unsigned: for a lab."""
     retry: Retry = Retry()
 
 
@@ -72,3 +83,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> Config:
     return load(path, Config)
+
+
+def load_plan_keys(agent: Agent, path: Path) -> SignatureKeys | None:
+    """Whose plans the agent believes; None is anybody's. Raises `ConfigError`."""
+    if agent.plan_key is None:
+        if agent.require_signature:
+            raise ConfigError(
+                f"{path}: agent.plan_key: missing: the planner's public key, which `fill init-key` shows; "
+                "in a lab agent.require_signature: false believes unsigned plans"
+            )
+        return None
+    try:
+        return SignatureKeys.from_jwks(Path(agent.plan_key).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"agent.plan_key: {agent.plan_key}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"agent.plan_key: {agent.plan_key}: {error}") from None

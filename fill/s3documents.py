@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from contracts import catalog, plan
 from contracts.catalog import CatalogIndex, Latest, TitleEntry, TitleRef
+from contracts.documents import BadDocument
 from contracts.plan import Plan
-from daemon.s3 import S3Error, explained, get
+from contracts.signature import SignatureKeys
+from daemon.s3 import S3Error, Trouble, explained, get
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,15 +38,31 @@ def read_entry(client: S3Client, bucket: str, ref: TitleRef) -> TitleEntry:
     return catalog.decode_entry(raw, ref.entry, ref.title)
 
 
-def read_plan(client: S3Client, bucket: str, version: str, appliance: str) -> Plan:
-    """One appliance's plan. Raises `S3Error`, `BadDocument`."""
+def read_plan(
+    client: S3Client, bucket: str, version: str, appliance: str, keys: SignatureKeys | None
+) -> Plan:
+    """One appliance's plan, signed with one of ``keys``; None believes it unsigned.
+
+    Raises `S3Error`, `BadDocument`.
+    """
     key = plan.plan_key(version, appliance)
-    return plan.decode_plan(get(client, bucket, key, limit_bytes=plan.MAX_PLAN_BYTES), key, appliance)
+    raw = get(client, bucket, key, limit_bytes=plan.MAX_PLAN_BYTES)
+    if keys is None:
+        return plan.decode_plan(raw, key, appliance)
+    try:
+        signature = get(client, bucket, plan.signature_key(key), limit_bytes=plan.MAX_SIGNATURE_BYTES)
+    except S3Error as error:
+        if error.trouble is not Trouble.NO_OBJECT:
+            raise
+        raise BadDocument(key, "is not signed, and only signed plans are believed here") from None
+    return plan.verified_plan(raw, signature, keys, key, version, appliance)
 
 
-def put_document(client: S3Client, bucket: str, key: str, body: bytes) -> None:
+def put_document(
+    client: S3Client, bucket: str, key: str, body: bytes, media_type: str = "application/json"
+) -> None:
     """Writes one document whole. Raises `S3Error`."""
     try:
-        client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
+        client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=media_type)
     except Exception as error:
         raise explained(error, bucket, key) from error

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from contracts import catalog, plan
 from contracts.documents import BadDocument
 from contracts.objectkey import title_of
+from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
 from daemon.s3 import S3Config, S3Error, Trouble, get, open_client
 
@@ -38,10 +40,20 @@ class Content:
     """What is wrong, by the S3 key of each document that was not believed."""
 
 
+def load_plan_keys(path: Path) -> SignatureKeys:
+    """The public keys of the planner; raises `ConfigError`."""
+    try:
+        return SignatureKeys.from_jwks(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"plan_key: {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"plan_key: {path}: {error}") from None
+
+
 class ContentReader:
     """Blocking: for a thread of its own. Raises `ConfigError` when it can be known at once to be wrong."""
 
-    def __init__(self, config: S3Config) -> None:
+    def __init__(self, config: S3Config, plan_keys: SignatureKeys | None = None) -> None:
         from botocore.exceptions import BotoCoreError  # boto3 is loaded when a client is opened
 
         try:
@@ -52,6 +64,7 @@ class ContentReader:
         except (BotoCoreError, ValueError) as error:
             raise ConfigError(f"origin: {error}") from None
         self._bucket = config.bucket
+        self._plan_keys = plan_keys
 
     def read(self, known: Content, appliances: Iterable[str]) -> Content:
         """What is newer than ``known``, with what has not changed taken over.
@@ -120,7 +133,12 @@ class ContentReader:
         """The planned titles: none for an appliance that joined the fleet after the plan was made."""
         key = plan.plan_key(version, appliance)
         try:
-            mine = plan.decode_plan(self._get(key, plan.MAX_PLAN_BYTES), key, appliance)
+            raw = self._get(key, plan.MAX_PLAN_BYTES)
+            if self._plan_keys is None:
+                mine = plan.decode_plan(raw, key, appliance)
+            else:
+                signature = self._get_signature(key)
+                mine = plan.verified_plan(raw, signature, self._plan_keys, key, version, appliance)
         except BadDocument as error:
             refused[key] = str(error)
             return frozenset()
@@ -129,6 +147,14 @@ class ContentReader:
                 return frozenset()
             raise
         return frozenset(title_of(item.key) for item in mine.objects)
+
+    def _get_signature(self, key: str) -> bytes:
+        try:
+            return self._get(plan.signature_key(key), plan.MAX_SIGNATURE_BYTES)
+        except S3Error as error:
+            if error.trouble is Trouble.NO_OBJECT:
+                raise BadDocument(key, "is not signed, and only signed plans are believed here") from None
+            raise
 
     def _get(self, key: str, limit_bytes: int) -> bytes:
         return get(self._client, self._bucket, key, limit_bytes=limit_bytes)

@@ -25,7 +25,7 @@ from daemon.log import event, setup
 from daemon.s3 import S3Error
 from steering.api import Api
 from steering.config import Config
-from steering.content import ContentReader
+from steering.content import ContentReader, load_plan_keys
 from steering.fleet import FleetView, Roster
 from steering.keys import Paths, Signer, load_api_keys
 
@@ -47,7 +47,8 @@ def serve(config: Config) -> int:
     signer = Signer.load(paths, bind_networks=config.bind_networks)
     api_keys = load_api_keys(paths)
     view = FleetView(Roster.read(Path(config.fleet)))
-    reader = ContentReader(config.origin)
+    plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
+    reader = ContentReader(config.origin, plan_keys)
     host, port = config.address
     try:
         sock = socket.create_server(

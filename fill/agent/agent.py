@@ -24,6 +24,7 @@ from contracts.documents import BadDocument
 from contracts.ingest import Refusal
 from contracts.objectkey import slice_count, slice_span, title_of
 from contracts.plan import Plan
+from contracts.signature import SignatureKeys
 from daemon.log import event
 from daemon.s3 import S3Error, Trouble
 from fill.agent.backoff import Patience, Retry
@@ -95,13 +96,15 @@ def only_run(ingest_socket: str) -> Iterator[None]:
         os.close(fd)
 
 
-def newest_plan(client: S3Client, bucket: str, appliance: str, patience: Patience) -> Plan:
-    """The plan to carry out; raises `NoPlan`, `S3Error`, `BadDocument`."""
+def newest_plan(
+    client: S3Client, bucket: str, appliance: str, patience: Patience, keys: SignatureKeys | None
+) -> Plan:
+    """The plan to carry out, signed with one of ``keys``; raises `NoPlan`, `S3Error`, `BadDocument`."""
     latest = patience.read(lambda: read_latest(client, bucket, plans.LATEST_KEY))
     if latest is None:
         raise NothingPlanned(f"s3://{bucket}/{plans.LATEST_KEY}: nothing is planned yet; run `fill plan`")
     try:
-        return patience.read(lambda: read_plan(client, bucket, latest.version, appliance))
+        return patience.read(lambda: read_plan(client, bucket, latest.version, appliance, keys))
     except S3Error as error:
         if not error.missing:
             raise

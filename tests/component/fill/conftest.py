@@ -100,8 +100,10 @@ class Setup:
                 "appliance": APPLIANCE,
                 "ingest_socket": ingest_socket or str(self.folder / "ingest.sock"),
                 "retry": {"tries": 3, "first_s": 0.01, "longest_s": 0.1},
+                # Tests forge plans; what becomes of forged ones where signatures count: test_signed_plan.
+                "require_signature": False,
             },
-            "planner": {"fleet": str(self.folder / "fleet.yaml")},
+            "planner": {"fleet": str(self.folder / "fleet.yaml"), "require_signature": False},
             "publish": {"preset": "ultrafast"},
         }
         path = self.folder / f"{name}.yaml"

@@ -1,0 +1,68 @@
+"""Signatures of documents that lie in S3: who may write there may not yet say what an appliance holds.
+
+A signature is a JWS in compact form without its payload (RFC 7515 appendix F), Ed25519 over the exact bytes
+of the document, and stands beside it. It is verified before a byte of the document is parsed. The private
+key is the planner's; appliances and steering hold public keys alone, several while one is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from contracts.documents import BadDocument
+from contracts.token import KeyRing
+
+ALGORITHM: Final = "Ed25519"
+TYP: Final = "nearcast-document"
+"""In the protected header, so that what is signed here can never pass for a token, nor a token for this."""
+
+_detached = re.compile(rb"[A-Za-z0-9_-]{1,1024}\.\.[A-Za-z0-9_-]{86}\Z").match
+
+
+class SignatureKeys:
+    """Public keys whose signatures are believed."""
+
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    @classmethod
+    def from_jwks(cls, raw: bytes) -> SignatureKeys:
+        """From a JWK Set; raises ValueError when it holds no Ed25519 public key, or another kind."""
+        ring = KeyRing.from_jwks(raw)
+        if len(ring) == 0 or not all(isinstance(key, OKPKey) for key in ring.values()):
+            raise ValueError("not a set of Ed25519 public keys")
+        return cls(ring)
+
+    def verify(self, raw: bytes, signature: bytes, name: str) -> None:
+        """Returns when ``signature`` is that of ``raw`` by one of our keys; raises `BadDocument`."""
+        text = signature.strip()
+        if _detached(text) is None:
+            raise BadDocument(name, "its signature is not a detached JWS")
+        header = _header(text, name)
+        if header.keys() != {"typ", "alg", "kid"} or (header["typ"], header["alg"]) != (TYP, ALGORITHM):
+            # crit, b64, jwk, x5u: nothing that a signature says about its own verification is heeded.
+            raise BadDocument(name, "its signature is not one of a document by Ed25519")
+        key = self._ring.get(header["kid"])
+        if key is None:
+            raise BadDocument(name, "it is signed with a key that is not known here")
+        try:
+            jws.deserialize_compact(text, key, payload=raw, algorithms=[ALGORITHM])
+        except (JoseError, ValueError, TypeError):
+            raise BadDocument(name, "its signature is wrong") from None
+
+
+def protected_header(kid: str) -> dict[str, Any]:
+    """What the signer puts before its signature."""
+    return {"typ": TYP, "alg": ALGORITHM, "kid": kid}
+
+
+def _header(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        return jws.extract_compact(text).protected
+    except (JoseError, ValueError, TypeError):
+        raise BadDocument(name, "its signature is not a detached JWS") from None

@@ -43,9 +43,10 @@ class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     top_share: Annotated[
         float, Meta(ge=0, le=1, description="of the titles: on every appliance of an ISP site")
     ] = 0.2
-    signing_key: Annotated[
-        str | None, Meta(pattern="^/", description="the planner's private key: `fill init-key` makes it")
-    ] = None
+    signing_key: (
+        Annotated[str, Meta(pattern="^/", description="the planner's private key: `fill init-key` makes it")]
+        | None
+    ) = None
     require_signature: bool = True
     """Without it, and without a key, plans are published unsigned: for a lab."""
 
@@ -53,9 +54,9 @@ class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     ingest_socket: Annotated[str, Meta(pattern="^/")] = DEFAULT_SOCKET
-    plan_key: Annotated[
-        str | None, Meta(pattern="^/", description="JWK Set with the planner's public key")
-    ] = None
+    plan_key: (
+        Annotated[str, Meta(pattern="^/", description="JWK Set with the planner's public key")] | None
+    ) = None
     require_signature: bool = True
     """Without it, and without a key, plans are believed unsigned: for a lab."""
     retry: Retry = Retry()

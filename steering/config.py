@@ -29,9 +29,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often S3 is asked for a newer catalog or plan."""
     requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0
     """Of one API key."""
-    plan_key: Annotated[
-        str | None, Meta(pattern="^/", description="JWK Set with the planner's public key")
-    ] = None
+    plan_key: (
+        Annotated[str, Meta(pattern="^/", description="JWK Set with the planner's public key")] | None
+    ) = None
     """Plans that are not signed with it are refused; without it they are believed as they are."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from joserfc.jwk import OKPKey
 
 from contracts.signature import ALGORITHM, protected_header
 from daemon.config import ConfigError
+from daemon.durable import replace_file
 
 
 class PlanSigner:
@@ -46,13 +45,13 @@ def make_key(path: Path) -> dict[str, Any]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        _replace(path, OKPKey.generate_key("Ed25519").as_dict(private=True), mode=0o600)
+        replace_file(path, _json(OKPKey.generate_key(ALGORITHM).as_dict(private=True)), mode=0o600)
     key = _load(path)
     mine = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": ALGORITHM, "use": "sig"}
     public = public_path(path)
     others = [item for item in _published(public) if item.get("kid") != mine["kid"]]
     document = {"keys": [*others, mine]}
-    _replace(public, document, mode=0o644)
+    replace_file(public, _json(document), mode=0o644)
     return document
 
 
@@ -82,16 +81,5 @@ def _published(path: Path) -> list[dict[str, Any]]:
     raise ConfigError(f'{path}: not a JWK Set: {{"keys": [...]}} is expected')
 
 
-def _replace(path: Path, value: object, *, mode: int) -> None:
-    """Replaces ``path`` whole or not at all; nobody else can ever open a draft of it."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(json.dumps(value) + "\n")
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode() + b"\n"

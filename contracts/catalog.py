@@ -42,6 +42,11 @@ Version = Annotated[
 Key = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=MAX_KEY_BYTES)]
 Title = Annotated[str, Meta(pattern=rf"^{TITLE_PATTERN}\Z")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="ISO 3166-1 alpha-2")]
+Tag = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+Tags = Annotated[
+    tuple[Tag, ...],
+    Meta(max_length=32, description="genres, a series: who shares some is expected to share an audience"),
+]
 # Closed, because both go into response headers as they are.
 MediaType = Annotated[str, Meta(pattern=r"^[a-z]+/[A-Za-z0-9.+-]{1,100}\Z")]
 ETag = Annotated[
@@ -125,6 +130,7 @@ class TitleEntry(msgspec.Struct, frozen=True):
         tuple[Title, ...],
         Meta(max_length=16, description="titles whose audience it is expected to have, best known first"),
     ] = ()
+    tags: Tags = ()
     contract: int = VERSION
 
     def __post_init__(self) -> None:
@@ -146,6 +152,9 @@ class TitleRef(msgspec.Struct, frozen=True):
     entry: Annotated[str, Meta(pattern=r"^catalog/[0-9A-Za-z-]+/titles/[A-Za-z0-9._-]+\.json\Z")]
     size: Annotated[int, Meta(ge=0, description="bytes of all its objects")]
     published_at: Annotated[int, Meta(ge=0, le=1 << 40)]
+    released_at: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
+    """As in its entry, and so are ``tags``: who forecasts does not read the entries of a whole catalog."""
+    tags: Tags = ()
 
 
 class Removed(msgspec.Struct, frozen=True):

@@ -144,7 +144,8 @@ def write_catalog(client: S3Client, bucket: str, version: str, entry: TitleEntry
     where = f"{client.meta.endpoint_url}/{bucket}"
     key = catalog.entry_key(version, entry.title)
     put_document(client, bucket, key, encode(entry))
-    ref = TitleRef(entry.title, key, sum(item.size for item in entry.objects), entry.published_at)
+    size = sum(item.size for item in entry.objects)
+    ref = TitleRef(entry.title, key, size, entry.published_at, entry.released_at, entry.tags)
     with catalog_turn(where):
         for _ in range(_CATALOG_ATTEMPTS):
             seen = _etag_of(client, bucket, catalog.LATEST_KEY)

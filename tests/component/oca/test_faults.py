@@ -24,7 +24,7 @@ from oca.objectfile import complete_path
 from tests.appliance import published
 from tests.component.oca.metrics import status
 from tests.component.oca.test_serving import ask
-from tests.component.oca.twodisks import MIB, World, ext4, run, tmpfs
+from tests.component.oca.twodisks import MIB, World, ext4, read_only, run, tmpfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -162,7 +162,7 @@ def test_a_disk_that_turns_read_only(world: World) -> None:
         bad, missed = world.publish(world.bad), world.publish(world.bad)
         with world.start() as appliance:
             appliance.put(*bad)
-            run("mount", "-o", "remount,ro", world.bad)
+            read_only(world.bad)
             world.serves(missed)
             world.check_failed("Read-only file system (EROFS)")
             world.lands_on_good(missed)

@@ -16,7 +16,7 @@ from demo.origin import OriginServer
 from oca.objectfile import complete_path
 from tests.component.oca.metrics import samples
 from tests.component.oca.test_faults import AT_ONCE, SHUTDOWN
-from tests.component.oca.twodisks import World, ext4, run
+from tests.component.oca.twodisks import World, ext4, read_only, run
 from tests.passthrough import passthrough
 from tests.processes import below
 
@@ -150,7 +150,7 @@ def test_what_was_purged_while_its_disk_was_away_does_not_come_back(world: World
         with world.start(**SOON) as appliance:
             appliance.put(*purged)
             appliance.put(*kept)
-            run("mount", "-o", "remount,ro", world.bad)
+            read_only(world.bad)
             world.serves(missed)
             until(lambda: bool(world.disk(world.bad)["state"] == "failed"))
             world.purge(key=purged[0])

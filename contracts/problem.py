@@ -15,6 +15,7 @@ class Problem(enum.Enum):
     BAD_REQUEST = (400, "The request is not valid HTTP")
     BAD_KEY = (400, "The path does not name an object")
     UNAUTHORISED = (401, "A valid API key is required")
+    IDENTITY_MISSING = (401, "An appliance's identity token is required")
     TOKEN_MISSING = (403, "A signed URL is required")
     TOKEN_REFUSED = (403, "The token of this URL was refused")
     NOT_LICENSED = (403, "The title is not available in this country")

@@ -16,7 +16,14 @@ Session = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}\Z")]
 
 
 class SteerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    client_ip: Annotated[str, Meta(max_length=45, description="the viewer's address, IPv4 or IPv6")]
+    client_ip: Annotated[
+        str,
+        Meta(
+            max_length=45,
+            description="the viewer's address, IPv4 or IPv6",
+            extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]},
+        ),
+    ]
     title: Title
     session: Session | None = None
     country: Country | None = None

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +97,7 @@ class Api:
             answer = _problem(refused.problem, refused.detail, refused.field)
             if refused.retry_s:
                 answer.headers["Retry-After"] = str(max(1, round(refused.retry_s)))
-            if refused.problem is Problem.UNAUTHORISED:
+            if refused.problem.status == HTTPStatus.UNAUTHORIZED:
                 answer.headers["WWW-Authenticate"] = "Bearer"
         except web.HTTPNotFound:
             answer = _problem(Problem.NOT_FOUND)
@@ -229,7 +230,7 @@ class Api:
         with self.metrics.hearing():
             token = bearer(request)
             if token is None:
-                raise Refused(Problem.IDENTITY_REFUSED, "an identity token is expected as Bearer")
+                raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
             try:
                 # Before the body: only who is in the fleet may have us hold megabytes.
                 speaker = verify_identity(

@@ -64,7 +64,7 @@ def openapi() -> dict[str, Any]:
                     "an appliance lives",
                     "HeartbeatReply",
                     asked="Heartbeat",
-                    refusals=(400, 403, 408, 413, 422),
+                    refusals=(400, 401, 403, 408, 413, 422),
                     security="identity",
                 )
             },

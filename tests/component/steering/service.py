@@ -213,6 +213,10 @@ class Service:
         self.key = json.loads(done.stdout)["api_key"]
 
     @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
     def log(self) -> str:
         return (self.root / "log").read_text()
 

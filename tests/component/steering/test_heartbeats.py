@@ -84,7 +84,7 @@ def test_what_is_no_token_is_refused(shared: Service, token: str) -> None:
 @pytest.mark.parametrize("authorization", [None, "", "Basic eDp5", "Bearer"])
 def test_a_heartbeat_without_an_identity_is_refused(shared: Service, authorization: str | None) -> None:
     answer = shared.ask(PATH, encode(shared.message()), authorization=authorization)
-    assert answer.status == 403
+    assert answer.status == 401
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ class Api:
     async def _heartbeat(self, request: web.Request) -> web.Response:
         with self.metrics.hearing():
             token = bearer(request)
-            if token is None:
+            if not token:
                 raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
             try:
                 # Before the body: only who is in the fleet may have us hold megabytes.

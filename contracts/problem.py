@@ -16,6 +16,7 @@ class Problem(enum.Enum):
     BAD_KEY = (400, "The path does not name an object")
     UNAUTHORISED = (401, "A valid API key is required")
     IDENTITY_MISSING = (401, "An appliance's identity token is required")
+    SCOPE = (403, "The API key does not permit this")
     TOKEN_MISSING = (403, "A signed URL is required")
     TOKEN_REFUSED = (403, "The token of this URL was refused")
     NOT_LICENSED = (403, "The title is not available in this country")

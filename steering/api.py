@@ -20,11 +20,12 @@ from contracts.documents import BadDocument, decode
 from contracts.problem import MEDIA_TYPE, Problem, render
 from contracts.token import TokenRefused, verify_identity
 from daemon.log import event
+from steering.apikeys import ApiKey, Scope, find_api_key
 from steering.budget import Budget
 from steering.config import Config
 from steering.content import Content, Title
 from steering.fleet import FleetView, Replayed
-from steering.keys import Signer, find_api_key
+from steering.keys import Signer
 from steering.metrics import Metrics
 from steering.openapi import openapi
 from steering.rank import Considered, rank, select_candidates
@@ -46,14 +47,14 @@ _BODY_UNREAD: Final = {
 
 
 class Api:
-    def __init__(self, config: Config, view: FleetView, signer: Signer, api_keys: Iterable[str]) -> None:
+    def __init__(self, config: Config, view: FleetView, signer: Signer, api_keys: Iterable[ApiKey]) -> None:
         self._config = config
         self._signer = signer
         self._revocations = RevocationList(
             Path(config.state_dir) / "revocations.json", lambda: secrets.token_hex(8)
         )
         self._sessions = Sessions()
-        self._budgets: dict[str, Budget] = {}
+        self._budgets: dict[ApiKey, Budget] = {}
         self.replace_keys(api_keys)
         self.view = view
         self.metrics = Metrics()
@@ -62,10 +63,10 @@ class Api:
         self.content_read_at: float | None = None
         """When S3 was last read without an error (monotonic seconds)."""
 
-    def replace_keys(self, hashes: Iterable[str]) -> None:
+    def replace_keys(self, keys: Iterable[ApiKey]) -> None:
         """Other API keys are in force; those who stay keep what they have left to ask."""
         rate = self._config.requests_per_s
-        self._budgets = {key: self._budgets.get(key) or Budget(rate, rate) for key in hashes}
+        self._budgets = {key: self._budgets.get(key) or Budget(rate, rate) for key in keys}
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._rendered])
@@ -111,12 +112,14 @@ class Api:
             answer.force_close()  # whatever is left of the body is nobody's
         return answer
 
-    def _caller(self, request: web.Request) -> None:
-        """Lets a playback service with a known key pass, at its rate; raises `Refused`."""
+    def _caller(self, request: web.Request, scope: Scope) -> None:
+        """Lets a caller whose key permits it pass, at its rate; raises `Refused`."""
         key = bearer(request)
-        known = None if key is None else find_api_key(key, self._budgets)
+        known = None if key is None else find_api_key(key, self._budgets, time.time())
         if known is None:
             raise Refused(Problem.UNAUTHORISED)
+        if scope not in known.scopes:
+            raise Refused(Problem.SCOPE, f"the key {known.name} does not have the scope {scope.value}")
         wait_s = self._budgets[known].take(time.monotonic())
         if wait_s:
             raise Refused(Problem.RATE, retry_s=wait_s)
@@ -124,7 +127,7 @@ class Api:
     async def _steer(self, request: web.Request) -> web.Response:
         """The body is JSON whatever its Content-Type says; a browser cannot send it without the key."""
         with self.metrics.answering():
-            self._caller(request)
+            self._caller(request, Scope.STEER)
             raw = await read_body(request, steer.MAX_REQUEST_BYTES)
             with self.metrics.deciding():
                 try:
@@ -211,7 +214,7 @@ class Api:
         return answer
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        self._caller(request)
+        self._caller(request, Scope.REVOKE)
         raw = await read_body(request, steer.MAX_REQUEST_BYTES)
         try:
             wanted = decode(raw, steer.RevokeRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES)
@@ -255,7 +258,7 @@ class Api:
         return _json(heartbeat.HeartbeatReply(state.value, self.content.plan, news, serial))
 
     async def _fleet(self, request: web.Request) -> web.Response:
-        self._caller(request)
+        self._caller(request, Scope.READ)
         now = time.monotonic()
         rows = []
         for site in self.view.roster.fleet.sites:
@@ -292,7 +295,7 @@ class Api:
 
     async def _explain(self, request: web.Request) -> web.Response:
         """What /v1/steer would answer to the same fields, and why, without answering it."""
-        self._caller(request)
+        self._caller(request, Scope.READ)
         try:
             question = msgspec.convert(dict(request.query), steer.SteerRequest, strict=False)
         except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""The commands of steering: init, serve, fleet, explain, revoke."""
+"""The commands of steering: init, keys, serve, fleet, explain, revoke."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from contracts.problem import Document, Problem
 from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from steering.config import load_config
+from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
 from steering.report import Explanation, FleetReport
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "revoke":
             command.add_argument("--session", required=True, help="as an answer of steering names it")
         command.set_defaults(command=function)
+    add_keys_command(commands, _DEFAULT_CONFIG)
     return parser
 
 

@@ -1,13 +1,8 @@
-"""The signing key and the API keys: made by `steering init`, read by `steering serve`."""
+"""The signing keys: made by `steering init`, read by `steering serve`."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-import re
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +14,8 @@ from joserfc.jwk import ECKey, OctKey
 from contracts import clientnetwork
 from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, scope_of
 from daemon.config import ConfigError
+from steering.apikeys import add_api_key
 from steering.statefile import replace_file
-
-_hash = re.compile("[0-9a-f]{64}").fullmatch
 
 
 @dataclass(frozen=True)
@@ -62,41 +56,7 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
         replace_file(paths.network, sealing.as_dict(private=True), mode=0o600)
     if paths.api_keys.exists() and not new_api_key:
         return None
-    hashes = sorted(load_api_keys(paths)) if paths.api_keys.exists() else []
-    # A word in front: `--key -xyz` would be taken for an option, and one key in 64 begins so.
-    api_key = f"nc_{secrets.token_urlsafe(32)}"
-    replace_file(paths.api_keys, [*hashes, hash_api_key(api_key)], mode=0o600)
-    return api_key
-
-
-def hash_api_key(key: str) -> str:
-    """How a key is stored and compared. It has 256 random bits, so a slow hash would add nothing."""
-    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
-
-
-def find_api_key(key: str, hashes: Iterable[str]) -> str | None:
-    """Which of ``hashes`` is that of ``key``. Takes as long whichever it is, and when none is."""
-    digest = hash_api_key(key)
-    found = None
-    for item in hashes:
-        if hmac.compare_digest(item, digest):
-            found = item
-    return found
-
-
-def load_api_keys(paths: Paths) -> frozenset[str]:
-    """Hashes of the API keys; raises `ConfigError`."""
-    try:
-        found = json.loads(paths.api_keys.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{paths.api_keys}: no API keys there: run `steering init`") from None
-    except OSError as error:
-        raise ConfigError(f"{paths.api_keys}: {error.strerror}") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(item, str) and _hash(item) for item in found):
-        raise ConfigError(f"{paths.api_keys}: not a list of SHA-256 hashes in hex, as `steering init` writes")
-    return frozenset(found)
+    return add_api_key(paths.api_keys, None)
 
 
 class Signer:

@@ -56,7 +56,7 @@ def openapi() -> dict[str, Any]:
                     "takes back the tokens of a session",
                     "Revoked",
                     asked="RevokeRequest",
-                    refusals=(400, 401, 408, 413, 422, 429, 503),
+                    refusals=(400, 401, 403, 408, 413, 422, 429, 503),
                 )
             },
             heartbeat.PATH: {
@@ -68,10 +68,14 @@ def openapi() -> dict[str, Any]:
                     security="identity",
                 )
             },
-            "/v1/fleet": {"get": _operation("the fleet and its health", "FleetReport", refusals=(401, 429))},
+            "/v1/fleet": {
+                "get": _operation("the fleet and its health", "FleetReport", refusals=(401, 403, 429))
+            },
             "/v1/explain": {
                 "get": {
-                    **_operation("why a client gets its answer", "Explanation", refusals=(401, 422, 429)),
+                    **_operation(
+                        "why a client gets its answer", "Explanation", refusals=(401, 403, 422, 429)
+                    ),
                     "parameters": query,
                 }
             },

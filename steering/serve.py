@@ -24,10 +24,11 @@ from daemon.lifecycle import notify, watchdog_interval_s
 from daemon.log import event, setup
 from daemon.s3 import S3Error
 from steering.api import Api
+from steering.apikeys import load_api_keys
 from steering.config import Config
 from steering.content import ContentReader, load_plan_keys
 from steering.fleet import FleetView, Roster
-from steering.keys import Paths, Signer, load_api_keys
+from steering.keys import Paths, Signer
 
 log = logging.getLogger("steering")
 
@@ -45,7 +46,7 @@ def serve(config: Config) -> int:
     logging.getLogger("aiohttp.server").addFilter(_not_what_strangers_send)
     paths = Paths(Path(config.state_dir))
     signer = Signer.load(paths, bind_networks=config.bind_networks)
-    api_keys = load_api_keys(paths)
+    api_keys = load_api_keys(paths.api_keys)
     view = FleetView(Roster.read(Path(config.fleet)))
     plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
     reader = ContentReader(config.origin, plan_keys)
@@ -141,7 +142,7 @@ async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
         asked.clear()
         try:
             roster = await _aside(Roster.read, Path(config.fleet))
-            api_keys = load_api_keys(Paths(Path(config.state_dir)))
+            api_keys = load_api_keys(Paths(Path(config.state_dir)).api_keys)
         except ConfigError as error:
             event(log, "reload refused, fleet and API keys stay as they were", logging.ERROR, why=str(error))
             continue

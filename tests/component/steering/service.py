@@ -194,15 +194,9 @@ class Service:
             self.fleet_file.write_text(yaml.safe_dump(fleet()))
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "steering",
-            arguments[0],
-            "--config",
-            str(self.config),
-            *arguments[1:],
-        ]
+        command = [sys.executable, "-m", "steering", *arguments]
+        if "--config" not in arguments:
+            command[4:4] = ["--config", str(self.config)]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
         )

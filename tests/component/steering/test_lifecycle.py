@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from contracts.documents import encode
+from contracts.problem import Problem
 from tests.component.steering.service import (
     BOXES,
     HOST,
@@ -18,6 +20,7 @@ from tests.component.steering.service import (
     Relay,
     Service,
     fleet,
+    is_problem,
     wait_until,
 )
 
@@ -189,6 +192,26 @@ def test_an_added_api_key_works_after_a_reload_and_the_old_one_still_does(servic
     assert reload(service, "reloaded")["api_keys"] == 2
     assert service.get("/v1/fleet").status == 200
     assert service.ask("/v1/fleet", authorization=f"Bearer {old}").status == 200
+
+
+def test_a_key_permits_its_scopes_until_it_is_removed(service: Service) -> None:
+    first = service.key
+    added = service.run(
+        "keys", "add", "--config", str(service.config), "studio", "--scopes", "steer", "--json"
+    )
+    service.key = json.loads(added.stdout)["api_key"]
+    reload(service, "reloaded")
+    assert service.steer().status == 503, "it may ask; nobody serves"
+    for answer in (
+        service.get("/v1/fleet"),
+        service.ask("/v1/revoke", b'{"session": "abcdefgh"}', authorization=f"Bearer {service.key}"),
+    ):
+        is_problem(answer, Problem.SCOPE, "the key studio does not have the scope")
+    removed = service.run("keys", "remove", "--config", str(service.config), "key-1", "--json")
+    assert removed.returncode == 0, removed.stderr
+    reload(service, "reloaded")
+    assert service.steer().status == 503
+    assert service.ask("/v1/fleet", authorization=f"Bearer {first}").status == 401
 
 
 @pytest.fixture

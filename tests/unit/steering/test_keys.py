@@ -15,7 +15,8 @@ from joserfc.jwk import ECKey
 from contracts.objectkey import TITLE_PATTERN
 from contracts.token import MAX_TOKEN_BYTES, KeyRing, Refusal, TokenRefused, verify_identity, verify_viewer
 from daemon.config import ConfigError
-from steering.keys import Paths, Signer, find_api_key, hash_api_key, load_api_keys, make
+from steering.apikeys import load_api_keys
+from steering.keys import Paths, Signer, make
 
 NOW = 1_800_000_000.7
 KEY = ECKey.generate_key("P-256")
@@ -54,20 +55,6 @@ def test_init_makes_what_is_missing_and_overwrites_nothing(tmp_path: Path) -> No
     assert {path.name: path.read_bytes() for path in paths.state_dir.iterdir()} == before
 
 
-def test_a_new_api_key_joins_the_old_ones(tmp_path: Path) -> None:
-    paths = Paths(tmp_path)
-    keys = {make(paths, new_api_key=True) for _ in range(3)}
-    assert load_api_keys(paths) == {hash_api_key(key) for key in keys if key}
-    assert len(keys) == 3
-
-
-def test_an_api_key_is_never_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secrets.token_urlsafe", lambda _: "-" * 43)
-    key = make(Paths(tmp_path), new_api_key=False)
-    assert key is not None
-    assert not key.startswith("-")
-
-
 def test_secrets_are_readable_by_their_owner_alone_and_the_api_key_is_nowhere(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     key = make(paths, new_api_key=False)
@@ -80,7 +67,9 @@ def test_secrets_are_readable_by_their_owner_alone_and_the_api_key_is_nowhere(tm
     }
     assert key is not None
     assert all(key.encode() not in path.read_bytes() for path in tmp_path.iterdir())
-    assert load_api_keys(paths) == {hashlib.sha256(key.encode()).hexdigest()}
+    assert [known.hash for known in load_api_keys(paths.api_keys)] == [
+        hashlib.sha256(key.encode()).hexdigest()
+    ]
     assert "d" not in json.loads(paths.public.read_text())["keys"][0]
 
 
@@ -127,47 +116,8 @@ def test_a_signing_key_that_is_none_is_named(tmp_path: Path, text: str | None, w
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "null", '"0"', "{}", "[1]", '["short"]', json.dumps(["A" * 64]), json.dumps([["0" * 64]])],
-)
-def test_api_keys_that_are_none_are_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "api_keys.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"api_keys\.json: not a list of SHA-256 hashes"):
-        load_api_keys(Paths(tmp_path))
-
-
 def test_a_public_file_that_is_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "signing.jwks").write_text("mine")
     with pytest.raises(ConfigError, match="not a JWK Set"):
         make(Paths(tmp_path), new_api_key=False)
     assert (tmp_path / "signing.jwks").read_text() == "mine"
-
-
-@given(st.text(max_size=30), st.lists(st.text(max_size=30), max_size=5))
-def test_a_key_is_found_among_hashes_and_no_other_is(key: str, others: list[str]) -> None:
-    others = [other for other in others if other != key]
-    hashes = [hash_api_key(item) for item in others if item.isprintable()]
-    if not key.isprintable():
-        return
-    assert find_api_key(key, hashes) is None
-    assert find_api_key(key, [*hashes, hash_api_key(key)]) == hash_api_key(key)
-
-
-def test_a_search_compares_with_every_hash_in_equal_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever it is, and when none is: how long it takes tells nothing."""
-    compared: list[str] = []
-
-    def compare(one: str, other: str) -> bool:
-        compared.append(one)
-        return one == other
-
-    monkeypatch.setattr("steering.keys.hmac.compare_digest", compare)
-    hashes = [hash_api_key(str(number)) for number in range(4)]
-    for key in ("0", "3", "none"):
-        find_api_key(key, hashes)
-    assert compared == hashes * 3
-
-
-def test_bytes_of_a_header_that_are_no_text_are_just_a_wrong_key() -> None:
-    assert find_api_key(b"\xff\xfe".decode("utf-8", "surrogateescape"), [hash_api_key("a")]) is None

@@ -22,13 +22,30 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ladder: Annotated[tuple[Rung, ...], Meta(min_length=1, max_length=16)] = DEFAULT
     audio_bitrate_bps: Annotated[int, Meta(ge=16_000, le=512_000)] = 128_000
     segment_s: Annotated[int, Meta(ge=1, le=20)] = 4
+    per_title: Annotated[
+        bool,
+        Meta(
+            description="encode a title at a constant quality where samples of it need fewer bits than the "
+            "ladder gives; without it every rung gets the ladder's bits"
+        ),
+    ] = True
+    quality: Annotated[
+        int, Meta(ge=10, le=40, description="of `per_title`, as a CRF of x264: lower is better, and larger")
+    ] = 21
+    parallel: Annotated[int, Meta(ge=0, le=128, description="encoders at once; 0 is one for each core")] = 0
+    thumbnail_s: Annotated[
+        int, Meta(ge=0, le=600, description="from one to the next, in whole segments; 0 is none")
+    ] = 10
+    kept_days: Annotated[
+        int, Meta(ge=0, le=3650, description="of media in S3 that no catalog names any more: see `fill sweep`")
+    ] = 7
     preset: Literal["ultrafast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "veryfast"
     encoder_threads: Annotated[
         int,
         Meta(
             ge=0,
             le=128,
-            description="of each video encode, all of which run at once. 1 gives the same bytes each time, so "
+            description="of each video encode. 1 gives the same bytes each time, so "
             "that a film that is published again unchanged is neither uploaded nor filled again; x264 with "
             "more threads and a bounded rate does not. 0 is as many as x264 thinks right",
         ),

@@ -1,6 +1,6 @@
 """What the manifests need of an MP4: where its index is, its segments, and its codec.
 
-Source: ISO/IEC 14496-12 (boxes, 8.16.3 sidx), 14496-15 (avcC), RFC 6381 (codec strings).
+Source: ISO/IEC 14496-12 (boxes, 8.16.3 sidx), 14496-15 (avcC, hvcC), RFC 6381 (codec strings).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ MAX_BOXES: Final = 1_000_000
 MAX_HEADER_BOX_BYTES: Final = 4 << 20
 """Of the moov and sidx that are read whole; a sidx of 65,535 segments is 786 kB."""
 
-# The way from moov to the sample entry, and how many bytes of fields stand before its children.
-_WAY_TO_AVCC: Final = (
-    (b"trak", 0), (b"mdia", 0), (b"minf", 0), (b"stbl", 0), (b"stsd", 8), (b"avc1", 78), (b"avcC", 0),
-)  # fmt: skip
+# The way from moov to the first sample entry, and how many bytes of fields stand before its children.
+_WAY_TO_STSD: Final = ((b"trak", 0), (b"mdia", 0), (b"minf", 0), (b"stbl", 0), (b"stsd", 8))
+_VISUAL_FIELDS_BYTES: Final = 78
+_AUDIO: Final = "mp4a.40.2"
 
 
 class BadMp4(ValueError):
@@ -74,7 +74,7 @@ def read_layout(path: Path, *, video: bool) -> Layout:
         if moov is None:
             raise BadMp4(f"{path.name}: has no moov")
         segments = tuple(_after_styp(item, found, path.name) for item in subsegments)
-        codec = avc_codec(_read(file, moov, path.name), path.name) if video else "mp4a.40.2"
+        codec = video_codec(_read(file, moov, path.name), path.name) if video else _AUDIO
     return Layout(moov.start + moov.size, index.start, index.size, segments, codec)
 
 
@@ -164,17 +164,35 @@ def sidx_entries(raw: bytes, name: str) -> list[tuple[int, int]]:
     return [(offset, struct.unpack_from(">I", raw, offset)[0]) for offset in offsets]
 
 
-def avc_codec(moov: bytes, name: str) -> str:
-    """The codec string, such as avc1.64001f, of the first track of a moov box; raises `BadMp4`."""
+def video_codec(moov: bytes, name: str) -> str:
+    """The codec string of the first track of a moov box, such as avc1.64001f; raises `BadMp4`."""
     body = memoryview(moov)[8:]
-    for kind, fields_bytes in _WAY_TO_AVCC:
+    for kind, fields_bytes in _WAY_TO_STSD:
         found = _child(body, kind)
         if found is None:
-            raise BadMp4(f"{name}: has no {kind.decode()} box, so it is not H.264")
+            raise BadMp4(f"{name}: has no {kind.decode()} box")
         body = found[fields_bytes:]
-    if len(body) < 4:
-        raise BadMp4(f"{name}: its avcC box is cut off")
-    return f"avc1.{bytes(body[1:4]).hex()}"
+    for entry, configuration, read in ((b"avc1", b"avcC", _avc), (b"hvc1", b"hvcC", _hevc)):
+        found = _child(body, entry)
+        if found is not None:
+            record = _child(found[_VISUAL_FIELDS_BYTES:], configuration)
+            if record is None or len(record) < 13 - 9 * (read is _avc):
+                raise BadMp4(f"{name}: its {configuration.decode()} box is missing or cut off")
+            return read(bytes(record))
+    raise BadMp4(f"{name}: has no avc1 and no hvc1 box, so it is neither H.264 nor HEVC")
+
+
+def _avc(record: bytes) -> str:
+    return f"avc1.{record[1:4].hex()}"
+
+
+def _hevc(record: bytes) -> str:
+    """As ISO/IEC 14496-15 annex E.3 says: compatibility flags from the last bit to the first, no zeros behind."""
+    space = ("", "A", "B", "C")[record[1] >> 6]
+    tier = "H" if record[1] & 0x20 else "L"
+    flags = int(f"{int.from_bytes(record[2:6], 'big'):032b}"[::-1], 2)
+    constraints = "".join(f".{byte:X}" for byte in record[6:12].rstrip(b"\0"))
+    return f"hvc1.{space}{record[1] & 0x1F}.{flags:X}.{tier}{record[12]}{constraints}"
 
 
 def _child(body: memoryview, wanted: bytes) -> memoryview | None:

@@ -30,11 +30,28 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MEDIA_TYPES: Final = {
-    "video.mp4": "video/mp4",
-    "audio.mp4": "audio/mp4",
-    "m3u8": "application/vnd.apple.mpegurl",
-    "mpd": "application/dash+xml",
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".cmfv": "video/mp4",
+    ".m4s": "video/iso.segment",
+    ".m4a": "audio/mp4",
+    ".cmfa": "audio/mp4",
+    ".cmft": "application/mp4",
+    ".ts": "video/mp2t",
+    ".aac": "audio/aac",
+    ".vtt": "text/vtt",
+    ".ttml": "application/ttml+xml",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
 }
+"""By the end of the name. RFC 8216 and 9110 leave no choice for most; browsers look at none but text/vtt."""
+
+_MAY_CHANGE: Final = frozenset({".m3u8", ".mpd", ".vtt", ".ttml"})
+"""Small, and mended under the same name: others must ask again whether they have the newest."""
 
 _CATALOG_ATTEMPTS: Final = 10
 """Each fails only because another publisher has just succeeded."""
@@ -58,19 +75,22 @@ def describe(title: str, item: Finished, modified_at: int) -> CatalogObject:
         while data := file.read(SLICE_BYTES):
             digests += digest(data)
             size += len(data)
-    name = item.file.name
-    manifest = name.endswith((".m3u8", ".mpd"))
     return CatalogObject(
         key=f"{title}/{item.path}",
         size=size,
-        media_type=MEDIA_TYPES[name.rpartition(".")[2] if manifest else name],
+        media_type=media_type(item.path),
         etag=f'"{xxhash.xxh3_128_hexdigest(bytes(digests))}"',
         modified_at=modified_at,
         digests=bytes(digests),
-        kind=Kind.MANIFEST if manifest else Kind.MEDIA,
+        kind=Kind.MANIFEST if Path(item.path).suffix in _MAY_CHANGE else Kind.MEDIA,
         bitrate_bps=item.bitrate_bps,
         height=item.height,
     )
+
+
+def media_type(path: str) -> str:
+    """What a file of this name is served as; raises KeyError where we serve none."""
+    return "audio/mp4" if path.endswith("/audio.mp4") else MEDIA_TYPES[Path(path).suffix]
 
 
 class EntryLost(Exception):

@@ -5,20 +5,13 @@ from __future__ import annotations
 import argparse
 import random
 import secrets
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-import msgspec
-
-from contracts.catalog import Country
 from contracts.documents import BadDocument
 from contracts.fleet import Fleet
-from contracts.objectkey import BadKey, parse_title
 from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table, run
 from daemon.config import ConfigError, load
@@ -42,6 +35,8 @@ from fill.planning.placement import Placement
 from fill.planning.planner import NothingPublished, plan_fleet
 from fill.planning.signing import PlanSigner, make_key, public_path
 from fill.progress import meter
+from fill.publishing import PUBLISH, PUBLISH_EXAMPLE, add_publish_arguments, publish_command
+from fill.stopping import WindowClosed, closed_by_sigterm
 from fill.version import version_name
 
 DEFAULT_CONFIG: Final = "/etc/nearcast/fill.yaml"
@@ -77,19 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=lambda arguments: _told(command, arguments))
         return made
 
-    publishing = add(
-        "publish",
-        _publish,
-        "Encode a video and put it into the catalog; published again, it replaces the title.",
-        "fill publish film.mp4 --title tt0001 --config configs/fill.yaml",
-    )
-    publishing.add_argument("source", type=Path, metavar="SOURCE")
-    publishing.add_argument("--title", required=True, metavar="ID")
-    publishing.add_argument(
-        "--countries",
-        metavar="DE,AT",
-        help="where it is licensed, in ISO 3166-1 codes, or `any`; left out, as it was published before",
-    )
+    add_publish_arguments(add("publish", publish_command, PUBLISH, PUBLISH_EXAMPLE))
     add(
         "plan",
         _plan,
@@ -118,74 +101,6 @@ def _told(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{error.filename or 'system'}: {error.strerror or error}") from error
-
-
-def _publish(arguments: argparse.Namespace) -> int:
-    # Imported here: the agent runs on appliances, which have no encoder.
-    try:
-        from fill.publish.boxes import BadMp4
-        from fill.publish.check import BadEncode
-        from fill.publish.encode import EncodeFailed
-        from fill.publish.probe import NotVideo
-        from fill.publish.publish import Licence, publish
-    except ModuleNotFoundError as error:
-        raise CommandError(f"{error.name} is missing: install nearcast[publish]", Exit.USAGE) from error
-    try:
-        title = parse_title(arguments.title)
-    except BadKey as error:
-        raise CommandError(f"--title: {error}", Exit.USAGE) from None
-    licence: tuple[str, ...] | Licence = Licence.AS_BEFORE
-    if arguments.countries == "any":
-        licence = Licence.EVERYWHERE
-    elif arguments.countries is not None:
-        licence = _countries(arguments.countries)
-    config = load_config(arguments.config)
-    daemon_log.setup("fill", config.log_level)
-    now = time.time()
-    try:
-        with _closed_by_sigterm():
-            done = publish(config, arguments.source, title, licence, version=_new_version(now), now=now)
-    except WindowClosed:
-        raise CommandError(f"{title}: stopped before the end; publish it again") from None
-    except NotVideo as error:
-        raise CommandError(str(error), Exit.USAGE) from error
-    except (EncodeFailed, BadEncode, BadMp4) as error:
-        raise CommandError(str(error)) from error
-    objects = done.entry.objects
-    size = sum(item.size for item in objects)
-    if arguments.json:
-        print_json(
-            {
-                "title": title,
-                "catalog": done.version,
-                "titles": done.titles,
-                "duration_s": done.entry.duration_s,
-                "bytes": size,
-                "objects": [item.key for item in objects],
-                "hls": done.entry.hls,
-                "dash": done.entry.dash,
-                "countries": done.entry.countries,
-            }
-        )
-    else:
-        listed = done.entry.countries
-        where = "" if listed is None else f"licensed in {', '.join(listed)}; "
-        print(
-            f"{title}: {len(objects)} objects, {human_bytes(size)}, {done.entry.duration_s:.1f} s; {where}"
-            f"catalog {done.version} has {done.titles} title{'s' if done.titles != 1 else ''}"
-        )
-    return Exit.DONE
-
-
-def _countries(text: str) -> tuple[str, ...]:
-    """The country codes of ``--countries``, in the order of the alphabet."""
-    try:
-        return msgspec.convert(sorted(set(text.split(","))), tuple[Country, ...])
-    except msgspec.ValidationError:
-        raise CommandError(
-            f"--countries {text!r}: codes of ISO 3166-1 with commas between, such as DE,AT, or `any`",
-            Exit.USAGE,
-        ) from None
 
 
 def _init_key(arguments: argparse.Namespace) -> int:
@@ -293,7 +208,7 @@ def _run(arguments: argparse.Namespace) -> int:
         plan = newest_plan(client, bucket, agent.appliance, patience, keys)
         work = Agent(client, bucket, storekeeper, plan, patience)
         try:
-            with _closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
+            with closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
                 summary = work.carry_out(bar)
         except WindowClosed:
             _say(work.summary, agent.appliance, as_json=arguments.json)
@@ -305,29 +220,6 @@ def _run(arguments: argparse.Namespace) -> int:
             f"the first: {next(iter(summary.left_out.values()))}"
         )
     return Exit.DONE
-
-
-class WindowClosed(BaseException):
-    """SIGTERM: the end of the fill's window, or an operator. Not an Exception: nothing on the way may eat it.
-
-    It passes through every `with`: encodes of gigabytes are removed, and the terminal has its cursor again.
-    """
-
-
-@contextmanager
-def _closed_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM a `WindowClosed` inside the block: what is verified by then is kept, as after a kill."""
-
-    def close(number: int, frame: FrameType | None) -> None:
-        # Once: a second one would hit the summary.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise WindowClosed
-
-    before = signal.signal(signal.SIGTERM, close)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_another(appliance: str, agent: AgentConfig, path: Path) -> None:

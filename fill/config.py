@@ -37,7 +37,8 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=600, description="from one to the next, in whole segments; 0 is none")
     ] = 10
     kept_days: Annotated[
-        int, Meta(ge=0, le=3650, description="of media in S3 that no catalog names any more: see `fill sweep`")
+        int,
+        Meta(ge=0, le=3650, description="of media in S3 that no catalog names any more: see `fill sweep`"),
     ] = 7
     preset: Literal["ultrafast", "veryfast", "faster", "fast", "medium", "slow", "slower"] = "veryfast"
     encoder_threads: Annotated[

@@ -28,8 +28,7 @@ _TEXT_BPS: Final = 256
 
 def presentation_description(package: Package) -> str:
     """One file per representation, its own sidx for an index; the texts and thumbnails beside them."""
-    tracks = [*package.videos, *package.sounds]
-    buffer_s = max(segment.duration_s for track in tracks for segment in track.layout.segments)
+    buffer_s = max(segment.duration_s for track in package.media for segment in track.layout.segments)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         (
@@ -61,9 +60,7 @@ def _videos(videos: Sequence[VideoTrack]) -> list[str]:
     for video in videos:
         rate = video.frame_rate
         shown = str(rate.numerator) if rate.denominator == 1 else f"{rate.numerator}/{rate.denominator}"
-        lines += _representation(
-            video, f' width="{video.width}" height="{video.height}" frameRate="{shown}"'
-        )
+        lines += _representation(video, f' width="{video.width}" height="{video.height}" frameRate="{shown}"')
     return [*lines, "    </AdaptationSet>"]
 
 
@@ -80,10 +77,7 @@ def _sound(track: AudioTrack) -> list[str]:
 
 def _text(track: TextTrack) -> list[str]:
     return [
-        (
-            '    <AdaptationSet contentType="text" mimeType="text/vtt"'
-            f" lang={quoteattr(track.text.language)}>"
-        ),
+        (f'    <AdaptationSet contentType="text" mimeType="text/vtt" lang={quoteattr(track.text.language)}>'),
         *_labelled(track.name, _ROLES.get(track.text.purpose, "subtitle")),
         f'      <Representation id={quoteattr(track.folder)} bandwidth="{_TEXT_BPS}">',
         f"        <BaseURL>{track.folder}/{track.file}</BaseURL>",

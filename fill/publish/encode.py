@@ -37,7 +37,8 @@ def video_arguments(
     span: tuple[float, float] | None = None,
 ) -> list[str]:
     """Decodes once and writes each of ``outputs``, those named in ``constant_quality`` so; ``span`` (start,
-    length, in seconds) is for a sample."""
+    length, in seconds) is for a sample.
+    """
     most_s = str(span[1] if span else longest_s(source))
     before = ["-ss", str(span[0])] if span else []
     arguments = input_arguments(source.path, "-max_pixels", str(MAX_SIDE * MAX_SIDE), *before)

@@ -37,7 +37,10 @@ class Job:
 
 
 def run_jobs(
-    jobs: Sequence[Job], parallel: int, on_progress: Callable[[Job, float], None], on_done: Callable[[Job], None]
+    jobs: Sequence[Job],
+    parallel: int,
+    on_progress: Callable[[Job, float], None],
+    on_done: Callable[[Job], None],
 ) -> None:
     """Runs all, ``parallel`` at once; ``on_progress`` hears the seconds of film that a job has done.
 

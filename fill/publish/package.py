@@ -143,9 +143,7 @@ def _encode(
         jobs.append(Job(name, source.path, video_arguments(source, outputs, settings, constant)))
     inside = {text: path for text, path in texts.items() if text.file is None}
     if sounds or inside:
-        arguments = sound_arguments(
-            source, dict(zip(source.sounds, sounds, strict=True)), inside, settings
-        )
+        arguments = sound_arguments(source, dict(zip(source.sounds, sounds, strict=True)), inside, settings)
         jobs.append(Job("sound and text", source.path, arguments))
     for text, path in texts.items():
         if text.file is not None:
@@ -244,7 +242,7 @@ def _thumbnails(package: Package, settings: Publish, root: Path) -> Thumbnails:
 
 def write_manifests(package: Package, root: Path) -> None:
     """Every playlist, and the MPD."""
-    for track in (*package.videos, *package.sounds):
+    for track in package.media:
         (root / track.folder / track.playlist).write_text(media_playlist(track))
     for text in package.texts:
         (root / text.folder / text.playlist).write_text(text_playlist(text, package.duration_s))

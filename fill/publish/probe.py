@@ -94,7 +94,9 @@ def _describe(path: Path, container: av.container.InputContainer, now: Callable[
     _refuse_size(path, width, height)
     duration_s = container.duration / av.time_base if container.duration else None
     if duration_s is not None and not 0 < duration_s <= MAX_DURATION_S:
-        raise NotVideo(f"{path}: says that it lasts {duration_s:.0f} s; at most {MAX_DURATION_S:.0f} s are taken")
+        raise NotVideo(
+            f"{path}: says that it lasts {duration_s:.0f} s; at most {MAX_DURATION_S:.0f} s are taken"
+        )
     return Source(
         path=path,
         width=width,

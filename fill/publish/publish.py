@@ -48,8 +48,8 @@ AS_BEFORE = AsBefore.AS_BEFORE
 class Terms:
     """What the publisher says of a title beside its bytes; see `TitleEntry` for what each means."""
 
-    countries: tuple[Country, ...] | None | AsBefore = AS_BEFORE
-    released_at: int | None | AsBefore = AS_BEFORE
+    countries: tuple[Country, ...] | AsBefore | None = AS_BEFORE
+    released_at: int | AsBefore | None = AS_BEFORE
     comparable: tuple[str, ...] | AsBefore = AS_BEFORE
 
 

@@ -31,7 +31,9 @@ def lay_out(track: VideoTrack, every_s: int, segment_s: int) -> Thumbnails:
     return Thumbnails(float(exact_s), count, columns, rows, TILE_WIDTH, height, 0)
 
 
-def thumbnail_arguments(track: Path, laid: Thumbnails, every_s: int, segment_s: int, folder: Path) -> list[str]:
+def thumbnail_arguments(
+    track: Path, laid: Thumbnails, every_s: int, segment_s: int, folder: Path
+) -> list[str]:
     """Every n-th key frame of ``track``, as sheets in ``folder``."""
     segments = _segments_each(every_s, segment_s)
     pictures = rf"select=not(mod(n\,{segments})),scale={laid.width}:{laid.height},setsar=1"

@@ -85,8 +85,12 @@ class Package:
     thumbnails: Thumbnails | None = None
 
     @property
+    def media(self) -> list[VideoTrack | AudioTrack]:
+        return [*self.videos, *self.sounds]
+
+    @property
     def duration_s(self) -> float:
-        return max(track.layout.duration_s for track in (*self.videos, *self.sounds))
+        return max(track.layout.duration_s for track in self.media)
 
 
 def track_folders(prefix: str, languages: Sequence[str]) -> list[str]:

@@ -62,7 +62,9 @@ def check_webvtt(text: str, name: str) -> Cues:
             raise BadSubtitles(f"{name}: line {number}: {line.strip()[:60]!r} is no time of WebVTT")
         start_s, end_s = _seconds(found.groups()[:4]), _seconds(found.groups()[4:8])
         if start_s < began_s or end_s <= start_s:
-            raise BadSubtitles(f"{name}: line {number}: a cue ends before it begins, or begins before another")
+            raise BadSubtitles(
+                f"{name}: line {number}: a cue ends before it begins, or begins before another"
+            )
         count, began_s, last_s = count + 1, start_s, max(last_s, end_s)
     if count > _MAX_CUES:
         raise BadSubtitles(f"{name}: has {count} cues; at most {_MAX_CUES} are taken")

@@ -48,7 +48,7 @@ class Bringup:
             self._say(f"Making a sample: moving picture, time code and tone, {SAMPLE_S} s")
             source = sample_video(self._processes, SAMPLE_S)
         key = self._init(origin)
-        self._say(f"Publishing {title}: three encodes, HLS and DASH, catalog")
+        self._say(f"Publishing {title}: an encode for each rung, HLS and DASH, thumbnails, catalog")
         self._show("fill", "publish", source, "--title", title, config="fill")
         self._say("Planning who shall hold what")
         self._show("fill", "plan", config="fill")

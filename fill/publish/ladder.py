@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import ceil
 from typing import Annotated, Final
 
 import msgspec
@@ -62,8 +63,9 @@ def select_rungs(rungs: Sequence[Rung], width: int, height: int, *, hdr: bool) -
     if any(not rung.hdr for rung in fitting):
         return fitting
     lowest = next(rung for rung in usable if not rung.hdr)
-    own = max(2, height - height % 2)
-    return (Rung(f"{own}p", max(16, own), lowest.bitrate_bps), *fitting)
+    long, short = max(width, height), min(width, height)
+    box = max(16, 2 * ceil(max(short, long * 9 / 16) / 2))
+    return (Rung(f"{short - short % 2}p", box, lowest.bitrate_bps), *fitting)
 
 
 def scaled_size(rung: Rung, width: int, height: int) -> tuple[int, int]:

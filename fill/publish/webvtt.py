@@ -38,13 +38,18 @@ def read_subtitles(path: Path) -> str:
     """The text of a .vtt or .srt file as WebVTT; raises `BadSubtitles`, OSError."""
     if path.stat().st_size > MAX_BYTES:
         raise BadSubtitles(f"{path}: has more than {MAX_BYTES >> 20} MiB")
+    return as_webvtt(path.read_bytes(), str(path))
+
+
+def as_webvtt(raw: bytes, name: str) -> str:
+    """The text of WebVTT or SubRip as WebVTT; raises `BadSubtitles`."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadSubtitles(f"{path}: is not UTF-8 (byte {error.start})") from None
+        raise BadSubtitles(f"{name}: is not UTF-8 (byte {error.start})") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
-    text = text if text.startswith("WEBVTT") else _from_subrip(path, text)
-    check_webvtt(text, str(path))
+    text = text if text.startswith("WEBVTT") else _from_subrip(name, text)
+    check_webvtt(text, name)
     return text
 
 
@@ -71,14 +76,14 @@ def check_webvtt(text: str, name: str) -> Cues:
     return Cues(count, last_s)
 
 
-def _from_subrip(path: Path, text: str) -> str:
+def _from_subrip(name: str, text: str) -> str:
     cues: list[tuple[float, float, str]] = []
     for block in re.split(r"\n[ \t]*\n", text.strip()):
         lines = block.split("\n")
         at = next((index for index, line in enumerate(lines[:2]) if "-->" in line), None)
         found = _LOOSE(lines[at]) if at is not None else None
         if at is None or found is None:
-            raise BadSubtitles(f"{path}: {lines[0].strip()[:60]!r} begins no cue of SubRip, nor of WebVTT")
+            raise BadSubtitles(f"{name}: {lines[0].strip()[:60]!r} begins no cue of SubRip, nor of WebVTT")
         said = [_UNKNOWN_TAG.sub("", line).replace("-->", "->") for line in lines[at + 1 :]]
         said = [line.replace("&", "&amp;") for line in said if line.strip()]
         start_s, end_s = _seconds(found.groups()[:4]), _seconds(found.groups()[4:8])

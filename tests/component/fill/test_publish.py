@@ -114,8 +114,8 @@ def test_what_is_published_plays_and_is_described_byte_by_byte(setup: Setup, sou
     done = fill("publish", source, "--title", "tt1", "--json", "--config", setup.write_config())
     assert done.returncode == 0, done.stderr
     title = _download(setup, "tt1")
-    _plays(title / "master.m3u8", 3)
-    _plays(title / "manifest.mpd", 3)
+    _plays(title / "master.m3u8", 4)
+    _plays(title / "manifest.mpd", 4)
     bucket = setup.config.bucket
     latest = read_latest(setup.client, bucket, "catalog/latest")
     assert latest is not None
@@ -123,7 +123,8 @@ def test_what_is_published_plays_and_is_described_byte_by_byte(setup: Setup, sou
     entry = read_entry(setup.client, bucket, ref)
     assert {item.key for item in entry.objects} == {
         *(f"tt1/{name}" for name in ("master.m3u8", "manifest.mpd", "audio/audio.mp4", "audio/audio.m3u8")),
-        *(f"tt1/{rung}/video.{kind}" for rung in ("360p", "480p") for kind in ("mp4", "m3u8")),
+        *(f"tt1/{rung}/video.{kind}" for rung in ("240p", "360p", "480p") for kind in ("mp4", "m3u8")),
+        *(f"tt1/thumbnails/{name}" for name in ("1.jpg", "thumbnails.vtt", "thumbnails.m3u8")),
     }
     for item in entry.objects:
         data = (setup.folder / "media" / item.key).read_bytes()
@@ -165,9 +166,9 @@ def test_ffmpeg_plays_every_frame_over_http_without_any_option(
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.split(",")[0] for line in done.stdout.splitlines() if not line.startswith("#")]
     counts = sorted(rows.count(stream) for stream in set(rows))
-    assert counts[:2] == [225, 225]
-    assert len(counts) == 3
-    assert counts[2] >= 9 * 48_000 // 1024
+    assert counts[:3] == [225, 225, 225]
+    assert len(counts) == 4
+    assert counts[3] >= 9 * 48_000 // 1024
 
 
 def test_segments_are_four_seconds_and_aligned_over_the_ladder(setup: Setup, source: Path) -> None:

@@ -14,10 +14,12 @@ import pytest
 
 from fill.config import Publish
 from fill.publish.choose import choose_encodes
-from fill.publish.encode import EncodeFailed, encode
+from fill.publish.encode import video_arguments
+from fill.publish.ffmpeg import EncodeFailed, Job, run_jobs
 from fill.publish.ladder import Rung
-from fill.publish.probe import NotVideo, Source, probe
-from fill.publish.publish import finish, make_tracks
+from fill.publish.probe import NotVideo, probe
+from fill.publish.publish import from_source
+from fill.publish.source import Source
 from tests.component.fill.test_publish import served
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
@@ -42,9 +44,7 @@ def clip(path: Path, *arguments: str | Path) -> Path:
 def playlist(path: Path, root: Path, settings: Publish = SETTINGS) -> Path:
     """What is published of ``path``, as far as the folder that would be uploaded."""
     root.mkdir()
-    source = probe(path)
-    encodes = choose_encodes(source.width, source.height, settings.ladder)
-    finish(make_tracks(source, encodes, settings, root), encodes, settings, root)
+    from_source(path, (), settings)(root)
     return root / "master.m3u8"
 
 
@@ -155,8 +155,9 @@ def test_a_source_that_names_others_makes_nobody_open_them(tmp_path: Path, kind:
         hostile.write_text(content[kind])
         with pytest.raises(NotVideo, match=r"film\.m3u8: not a video"):
             probe(hostile)
-        source = Source(hostile, 320, 180, Fraction(25), 5.0, has_audio=False)
-        encodes = choose_encodes(320, 180, SETTINGS.ladder)
+        source = Source(hostile, 320, 180, Fraction(25), 5.0)
+        outputs = [(item, tmp_path / "video.mp4") for item in choose_encodes(source, SETTINGS.ladder)]
+        job = Job("film", hostile, video_arguments(source, outputs, SETTINGS))
         with pytest.raises(EncodeFailed, match=r"film\.m3u8"):
-            encode(source, encodes, [tmp_path / "video.mp4"], None, SETTINGS, lambda _: None)
+            run_jobs([job], 1, lambda job, seconds: None, lambda job: None)
     assert asked == []

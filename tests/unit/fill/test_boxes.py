@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fill.publish.boxes import BadMp4, Box, Layout, Segment, avc_codec, read_sidx, top_level
-from fill.publish.manifests import Track, media_playlist, multivariant_playlist, presentation_description
+from fill.publish.boxes import BadMp4, Box, Segment, read_sidx, top_level, video_codec
 
 
 def box(kind: bytes, body: bytes = b"") -> bytes:
@@ -72,48 +71,32 @@ def test_the_codec_string_is_read_from_the_sample_entry() -> None:
         box(b"mvhd")
         + box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", box(b"stsd", b"\0" * 8 + entry))))),
     )
-    assert avc_codec(moov, "x") == "avc1.64001f"
-    with pytest.raises(BadMp4, match="avc"):
-        avc_codec(moov.replace(b"avcC", b"hvcC"), "x")
+    assert video_codec(moov, "x") == "avc1.64001f"
+    with pytest.raises(BadMp4, match="avcC"):
+        video_codec(moov.replace(b"avcC", b"hvcC"), "x")
+    with pytest.raises(BadMp4, match="avc1 and no hvc1"):
+        video_codec(moov.replace(b"avc1", b"vp09"), "x")
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        # Main 10, main tier, level 5.1 and progressive, as most 4K has it; and the example of the standard.
+        ("0122 20000000 900000000000 99", "hvc1.2.4.H153.90"),
+        ("0102 20000000 b00000000000 5d", "hvc1.2.4.L93.B0"),
+        ("0141 80000000 000000000000 1e", "hvc1.A1.1.L30"),
+    ],
+)
+def test_the_codec_string_of_hevc_has_its_flags_backwards_and_no_trailing_zeros(
+    record: str, expected: str
+) -> None:
+    entry = box(b"hvc1", b"\0" * 78 + box(b"hvcC", bytes.fromhex(record)))
+    stsd = box(b"stsd", b"\0" * 8 + entry)
+    moov = box(b"moov", box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", stsd)))))
+    assert video_codec(moov, "x") == expected
 
 
 @given(st.binary(max_size=200))
 def test_any_moov_has_a_codec_or_is_refused(raw: bytes) -> None:
     with pytest.raises(BadMp4):
-        avc_codec(box(b"moov", raw), "x")
-
-
-_LAYOUT = Layout(800, 800, 68, (Segment(868, 1000, 4.0), Segment(1868, 900, 0.1)), "avc1.64001f")
-_SOUND = Layout(700, 700, 68, (Segment(768, 500, 4.0),), "mp4a.40.2")
-_VIDEO = Track("360p", "video.mp4", _LAYOUT, 640, 360)
-_AUDIO = Track("audio", "audio.mp4", _SOUND)
-
-
-def test_a_media_playlist_names_every_byte_range() -> None:
-    text = media_playlist(_VIDEO)
-    assert '#EXT-X-MAP:URI="video.mp4",BYTERANGE="800@0"' in text
-    assert "#EXTINF:4.000000,\n#EXT-X-BYTERANGE:1000@868\nvideo.mp4\n" in text
-    assert "#EXT-X-TARGETDURATION:4\n" in text
-    assert text.endswith("#EXT-X-ENDLIST\n")
-
-
-def test_the_multivariant_playlist_adds_the_sound_to_every_rate() -> None:
-    text = multivariant_playlist([_VIDEO], _AUDIO)
-    # The short last segment has 72 kb/s, and is too short to say what a link must carry.
-    assert "BANDWIDTH=3000," in text
-    assert 'CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=640x360,AUDIO="audio"\n360p/video.m3u8\n' in text
-
-
-def test_without_sound_no_manifest_mentions_it() -> None:
-    for text in (multivariant_playlist([_VIDEO], None), presentation_description([_VIDEO], None)):
-        assert "audio" not in text.lower()
-
-
-def test_no_url_in_a_manifest_is_absolute() -> None:
-    """A signed prefix carries over only to relative URLs."""
-    mpd = presentation_description([_VIDEO], _AUDIO)
-    assert "<BaseURL>360p/video.mp4</BaseURL>" in mpd
-    assert 'indexRange="800-867"' in mpd
-    for text in (mpd, media_playlist(_VIDEO), multivariant_playlist([_VIDEO], _AUDIO)):
-        assert "://" not in text
-        assert 'URI="/' not in text
+        video_codec(box(b"moov", raw), "x")

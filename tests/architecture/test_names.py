@@ -24,6 +24,7 @@ VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "man
 HOSTS = {
     # host: why it may stand in a file
     "www.w3.org": "names of XML namespaces",
+    "dashif.org": "the name of a property in DASH manifests",
     "www.apache.org": "the licence",
     "s3.": "the start of AWS's own endpoints, completed with a region",
 }

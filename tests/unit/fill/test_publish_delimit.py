@@ -10,7 +10,9 @@ import pytest
 
 from fill.publish.boxes import BadMp4, read_layout
 from fill.publish.delimit import STYP, delimit_segments
-from fill.publish.manifests import Track, media_playlist
+from fill.publish.hls import media_playlist
+from fill.publish.source import Sound
+from fill.publish.tracks import AudioTrack
 from tests.unit.fill.test_boxes import box, sidx
 
 FRAGMENTS = [box(b"moof", b"a" * 10) + box(b"mdat", b"A" * 50), box(b"moof", b"b" * 12) + box(b"mdat", b"B")]
@@ -30,7 +32,7 @@ def test_hls_ranges_do_not_touch_and_hold_exactly_the_fragments(tmp_path: Path, 
     delimit_segments(path)
     layout = read_layout(path, video=False)
     data = path.read_bytes()
-    text = media_playlist(Track("audio", "audio.mp4", layout))
+    text = media_playlist(AudioTrack("audio", layout, Sound(0, "und"), "Main", default=True))
     ranges = [(int(start), int(size)) for size, start in re.findall(r"BYTERANGE:(\d+)@(\d+)", text)]
     assert [data[start : start + size] for start, size in ranges] == FRAGMENTS
     for (start, size), (following, _) in pairwise(ranges):

@@ -1,4 +1,4 @@
-"""The commands of steering: init, keys, serve, fleet, explain, revoke."""
+"""The commands of steering: init, keys, rotate, serve, fleet, explain, revoke."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from steering.config import load_config
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
 from steering.report import Explanation, FleetReport
+from steering.rotation import add_rotate_command
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--session", required=True, help="as an answer of steering names it")
         command.set_defaults(command=function)
     add_keys_command(commands, _DEFAULT_CONFIG)
+    add_rotate_command(commands, _DEFAULT_CONFIG)
     return parser
 
 

@@ -27,6 +27,11 @@ class Paths:
         return self.state_dir / "signing.jwk"
 
     @property
+    def following(self) -> Path:
+        """The next signing key, while one is published and does not sign yet."""
+        return self.state_dir / "signing-next.jwk"
+
+    @property
     def public(self) -> Path:
         return self.state_dir / "signing.jwks"
 
@@ -45,18 +50,27 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
     if not paths.private.exists():
         key = ECKey.generate_key("P-256")
         replace_file(paths.private, key.as_dict(private=True), mode=0o600)
-    key = _load(paths)
-    published = _published(paths)
-    if all(item.get("kid") != key.thumbprint() for item in published):
-        # Others in it stay: tokens of the previous key are under way for hours after a change.
-        mine = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": VIEWER_ALGORITHM, "use": "sig"}
-        replace_file(paths.public, {"keys": [*published, mine]}, mode=0o644)
+    publish(paths, load_private(paths.private))
     if not paths.network.exists():
         sealing = OctKey.generate_key(clientnetwork.KEY_BITS)
         replace_file(paths.network, sealing.as_dict(private=True), mode=0o600)
     if paths.api_keys.exists() and not new_api_key:
         return None
     return add_api_key(paths.api_keys, None)
+
+
+def publish(paths: Paths, key: ECKey) -> None:
+    """Adds its public half to those that appliances believe. Raises `ConfigError`, OSError."""
+    known = published(paths)
+    if all(item.get("kid") != key.thumbprint() for item in known):
+        # Others in it stay: tokens of the previous key are under way for hours after a change.
+        mine = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": VIEWER_ALGORITHM, "use": "sig"}
+        replace_published(paths, [*known, mine])
+
+
+def replace_published(paths: Paths, keys: list[dict[str, Any]]) -> None:
+    """Raises OSError."""
+    replace_file(paths.public, {"keys": keys}, mode=0o644)
 
 
 class Signer:
@@ -73,7 +87,7 @@ class Signer:
     @classmethod
     def load(cls, paths: Paths, *, bind_networks: bool = False) -> Signer:
         """Raises `ConfigError`."""
-        return cls(_load(paths), _load_network_key(paths) if bind_networks else None)
+        return cls(load_private(paths.private), _load_network_key(paths) if bind_networks else None)
 
     def sign(
         self, title: str, session: str, now: float, ttl_s: int, client_ip: str | None = None
@@ -97,17 +111,18 @@ class Signer:
         return token, expires_at
 
 
-def _load(paths: Paths) -> ECKey:
+def load_private(file: Path) -> ECKey:
+    """A key that signs viewers' tokens; raises `ConfigError`."""
     try:
-        key = ECKey.import_key(json.loads(paths.private.read_bytes()))
+        key = ECKey.import_key(json.loads(file.read_bytes()))
         if key.curve_name != "P-256" or not key.is_private:
             raise ValueError(f"a {'private' if key.is_private else 'public'} key on {key.curve_name}")
     except FileNotFoundError:
-        raise ConfigError(f"{paths.private}: no signing key there: run `steering init`") from None
+        raise ConfigError(f"{file}: no signing key there: run `steering init`") from None
     except OSError as error:
-        raise ConfigError(f"{paths.private}: {error.strerror}") from None
+        raise ConfigError(f"{file}: {error.strerror}") from None
     except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{paths.private}: not a P-256 private key as JWK: {error}") from None
+        raise ConfigError(f"{file}: not a P-256 private key as JWK: {error}") from None
     return key
 
 
@@ -122,7 +137,7 @@ def _load_network_key(paths: Paths) -> OctKey:
         raise ConfigError(f"{paths.network}: {error}") from None
 
 
-def _published(paths: Paths) -> list[dict[str, Any]]:
+def published(paths: Paths) -> list[dict[str, Any]]:
     """The keys in the public file; raises `ConfigError` when it holds something else."""
     try:
         keys = json.loads(paths.public.read_bytes())["keys"]

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.catalog import Country, Title
+from contracts.plan import Name
 
 MAX_REQUEST_BYTES: Final = 4 << 10
 
@@ -28,6 +29,15 @@ class SteerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: Session | None = None
     country: Country | None = None
     count: Annotated[int, Meta(ge=1, le=10)] = 3
+    exclude: Annotated[
+        tuple[Name, ...], Meta(max_length=16, description="appliances that just failed this player")
+    ] = ()
+    max_height: (
+        Annotated[int, Meta(ge=1, le=16384, description="of the device's screen, in lines")] | None
+    ) = None
+    max_bitrate_bps: (
+        Annotated[int, Meta(ge=1, le=10**9, description="the most that the device will play")] | None
+    ) = None
 
     def __post_init__(self) -> None:
         try:

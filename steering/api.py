@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import logging
+import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,31 +16,23 @@ import msgspec
 from aiohttp import web
 
 from contracts import heartbeat, steer
-from contracts.catalog import is_licensed
 from contracts.documents import BadDocument, decode
 from contracts.problem import MEDIA_TYPE, Problem, render
 from contracts.token import TokenRefused, verify_identity
 from daemon.log import event
+from steering.answering import TTL_S, Answering
 from steering.apikeys import ApiKey, Scope, find_api_key
 from steering.budget import Budget
 from steering.config import Config
-from steering.content import Content, Title
 from steering.fleet import FleetView, Replayed
 from steering.keys import Signer
 from steering.metrics import Metrics
 from steering.openapi import openapi
-from steering.rank import Considered, rank, select_candidates
 from steering.report import ApplianceReport, ConsideredReport, Explanation, FleetReport, SteeringManifest
 from steering.request import Refused, bad_field, bearer, read_body
 from steering.revocations import RevocationList, TooMany
-from steering.sessions import Session, Sessions
 
 log = logging.getLogger("steering")
-
-TTL_S: Final = 30
-"""How soon a player asks again, and how long a playback service may keep an answer."""
-
-MAX_PATHWAYS: Final = 10
 
 _BODY_UNREAD: Final = {
     problem.status for problem in (Problem.BAD_REQUEST, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE)
@@ -49,16 +42,14 @@ _BODY_UNREAD: Final = {
 class Api:
     def __init__(self, config: Config, view: FleetView, signer: Signer, api_keys: Iterable[ApiKey]) -> None:
         self._config = config
-        self._signer = signer
         self._revocations = RevocationList(
             Path(config.state_dir) / "revocations.json", lambda: secrets.token_hex(8)
         )
-        self._sessions = Sessions()
+        self.answering = Answering(config, view, signer, random.random)
         self._budgets: dict[ApiKey, Budget] = {}
         self.replace_keys(api_keys)
         self.view = view
         self.metrics = Metrics()
-        self.content = Content()
         self.content_error: str | None = "not read yet"
         self.content_read_at: float | None = None
         """When S3 was last read without an error (monotonic seconds)."""
@@ -136,79 +127,27 @@ class Api:
                     )
                 except BadDocument as error:
                     raise bad_field(error.why) from None
-                return _json(self._answer(question))
-
-    def _answer(self, question: steer.SteerRequest) -> steer.SteerResponse:
-        title = self._playable(question)
-        session = question.session or secrets.token_urlsafe(12)
-        chosen = select_candidates(self._ranked(question.client_ip, question.title, session), question.count)
-        if not chosen:
-            raise _nobody()
-        now = time.time()
-        token, expires_at = self._signer.sign(
-            question.title, session, now, self._config.token_ttl_s, question.client_ip
-        )
-        self._sessions.put(session, Session(question.client_ip, question.title, expires_at), now)
-        candidates = tuple(
-            steer.Candidate(
-                appliance=item.box.id,
-                site=item.box.site,
-                tier=item.box.tier.value,
-                base_url=(base := f"{item.box.url}/URISigningPackage={token}/"),
-                hls=base + title.hls,
-                dash=base + title.dash,
-                reason=item.reason,
-            )
-            for item in chosen
-        )
-        return steer.SteerResponse(session, TTL_S, candidates, token, expires_at)
-
-    def _playable(self, question: steer.SteerRequest) -> Title:
-        """The title, when this viewer may have it; raises `Refused`."""
-        title = self.content.titles.get(question.title)
-        if title is None:
-            if self.content.catalog is None:
-                raise Refused(Problem.UNAVAILABLE, "the catalog was not read yet", retry_s=2)
-            raise Refused(Problem.UNKNOWN_TITLE)
-        if not is_licensed(title.countries, question.country):
-            where = "the question names no country" if question.country is None else question.country
-            raise Refused(Problem.NOT_LICENSED, where)
-        return title
-
-    def _ranked(
-        self, client_ip: str, title: str, session: str, *, whole: bool = False, loaded: bool = True
-    ) -> list[Considered]:
-        address = ipaddress.ip_address(client_ip)
-        snapshot = self.view.snapshot(
-            address, title, self.content, time.monotonic(), whole=whole, loaded=loaded
-        )
-        return rank(title, session, snapshot)
+                return _json(self.answering.steer(question, time.monotonic(), time.time()))
 
     async def _manifest(self, request: web.Request) -> web.Response:
         """The content-steering manifest of a session.
 
         Source: draft-pantos-hls-rfc8216bis section 7.2; DASH-IF content steering, ETSI TS 103 998.
-        Load is not looked at: all viewers of a full appliance would leave it at once, and come back
-        with the next manifest. New sessions avoid it, and those under way stay while it is healthy.
+        A session stays with its appliance however full that is: all viewers of a full one would leave it at
+        once, and come back with the next manifest.
         """
         name = request.match_info["session"]
-        session = self._sessions.get(name, time.time())
+        session = self.answering.sessions.get(name, time.time())
         if session is None:
             answer = _problem(Problem.UNKNOWN_SESSION)
-        elif chosen := select_candidates(
-            self._ranked(session.client_ip, session.title, name, loaded=False), MAX_PATHWAYS
-        ):
-            answer = _json(
-                SteeringManifest(
-                    TTL_S,
-                    f"{self._config.public_url}{request.path}",
-                    tuple(item.box.id for item in chosen),
-                )
-            )
+        elif pathways := self.answering.pathways(name, session, time.monotonic()):
+            uri = f"{self._config.public_url}{request.path}"
+            answer = _json(SteeringManifest(TTL_S, uri, tuple(pathways)))
         else:
             # An empty list is no order. A player that gets an error stays where it is and asks again.
-            answer = _problem(Problem.UNAVAILABLE, _nobody().detail)
-            answer.headers["Retry-After"] = "2"
+            refused = self.answering.nobody()
+            answer = _problem(refused.problem, refused.detail)
+            answer.headers["Retry-After"] = str(round(refused.retry_s))
         # Players in browsers, on any page of any playback service, must be able to read the refusal too.
         answer.headers.update({"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"})
         return answer
@@ -249,19 +188,23 @@ class Api:
                         Problem.IDENTITY_REFUSED, f"{speaker.appliance} speaks for {beat.appliance}"
                     )
                 state = self.view.hear(beat, speaker.issued_at, time.monotonic())
+                for _ in self.view.announced.catch_up():
+                    await asyncio.sleep(0)  # a full table takes seconds, and answers wait for none of it
             except (TokenRefused, Replayed) as error:
                 raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
             except BadDocument as error:
                 raise bad_field(error.why) from None
         news = self._revocations.news(beat.revocations)
         serial = self.view.routes.serial(beat.appliance)
-        return _json(heartbeat.HeartbeatReply(state.value, self.content.plan, news, serial))
+        return _json(heartbeat.HeartbeatReply(state.value, self.view.content.plan, news, serial))
 
     async def _fleet(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.READ)
         now = time.monotonic()
         rows = []
+        announced = self.view.announced
         for site in self.view.roster.fleet.sites:
+            differ = announced.differences(site.id)
             for box in site.appliances:
                 beat, age = self.view.last(box.id), self.view.age_s(box.id, now)
                 rows.append(
@@ -277,16 +220,18 @@ class Api:
                         connections=beat.connections if beat else 0,
                         plan=beat.plan if beat else None,
                         software=beat.software if beat else None,
+                        routes=announced.count(box.id),
+                        routes_worse=differ.get(box.id, 0),
                     )
                 )
         return _json(
             FleetReport(
                 tuple(rows),
-                self.content.catalog,
-                self.content.plan,
+                self.view.content.catalog,
+                self.view.content.plan,
                 self._content_age_s(),
                 self.content_error,
-                self.content.refused,
+                self.view.content.refused,
             )
         )
 
@@ -300,29 +245,29 @@ class Api:
             question = msgspec.convert(dict(request.query), steer.SteerRequest, strict=False)
         except msgspec.ValidationError as error:
             raise bad_field(str(error)) from None
-        ranked = self._ranked(question.client_ip, question.title, question.session or "", whole=True)
-        chosen = {item.box.id for item in select_candidates(ranked, question.count)}
+        considered, chosen = self.answering.explain(question, time.monotonic(), time.time())
         outcome, detail = "answered", None
         try:
-            self._playable(question)
+            self.answering.playable(question)
             if not chosen:
-                raise _nobody()
+                raise self.answering.nobody()
         except Refused as refused:
             outcome, detail = refused.problem.name.lower(), refused.detail or refused.problem.title
-        considered = tuple(
+        now = time.monotonic()
+        reports = tuple(
             ConsideredReport(
                 appliance=item.box.id,
                 site=item.box.site,
                 tier=item.box.tier.value,
-                state=item.box.state.value,
+                state=item.box.state_at(now).value,
                 place=item.place,
                 answered=outcome == "answered" and item.box.id in chosen,
                 reason=item.reason,
             )
-            for item in ranked
+            for item in considered
         )
-        known = question.title in self.content.titles
-        return _json(Explanation(question.client_ip, question.title, known, outcome, detail, considered))
+        known = question.title in self.view.content.titles
+        return _json(Explanation(question.client_ip, question.title, known, outcome, detail, reports))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -332,11 +277,11 @@ class Api:
 
         Anybody may ask: why S3 cannot be read, which names it, is for `steering fleet` to say.
         """
-        if self.content.catalog is None:
+        if self.view.content.catalog is None:
             raise Refused(Problem.UNAVAILABLE, "the catalog could not be read from S3 yet", retry_s=2)
         stale = "" if self.content_error is None else ", and cannot be read now"
         return web.Response(
-            text=f"ready\ncatalog {self.content.catalog}; S3 was read {self._content_age_s()} s ago{stale}\n"
+            text=f"ready\ncatalog {self.view.content.catalog}; S3 was read {self._content_age_s()} s ago{stale}\n"
         )
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -344,16 +289,12 @@ class Api:
         body, content_type = self.metrics.page(
             [self.view.state(name, now) for name in self.view.roster.appliances],
             None if self.content_read_at is None else now - self.content_read_at,
-            len(self._sessions),
+            len(self.answering.sessions),
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _openapi(self, _: web.Request) -> web.Response:
         return _json(openapi())
-
-
-def _nobody() -> Refused:
-    return Refused(Problem.UNAVAILABLE, "no appliance can serve this client now", retry_s=2)
 
 
 def _problem(problem: Problem, detail: str | None = None, field: str | None = None) -> web.Response:

@@ -123,9 +123,11 @@ def _fleet(arguments: argparse.Namespace) -> int:
                 human_rate(box.tx_bps),
                 human_rate(box.throughput_bps),
                 "-" if plan is None else _share(plan.held_bytes, plan.planned_bytes),
+                f"{box.routes}{f', {box.routes_worse} worse' if box.routes_worse else ''}",
             ]
         )
-    print_table(["APPLIANCE", "SITE", "TIER", "STATE", "HEARD", "SENDING", "OF", "PLAN DONE"], rows)
+    head = ["APPLIANCE", "SITE", "TIER", "STATE", "HEARD", "SENDING", "OF", "PLAN DONE", "ROUTES"]
+    print_table(head, rows)
     print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")
     if answer.content_error is not None:
         kept = "" if answer.content_age_s is None else f"; what was read {answer.content_age_s} s ago stays"

@@ -25,6 +25,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind_networks: bool = False
     """Make each token out to the viewer's IPv4 /24 or IPv6 /48. Only where players and appliances see the same
     addresses that the playback service sees, and every appliance has our network.jwk."""
+    start_bitrate_bps: Annotated[int, Meta(ge=10_000, le=10**9)] = 5_000_000
+    """What a start is counted as, against an appliance that has not told its load since, where the catalog says no
+    bitrate."""
     content_refresh_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
     """How often S3 is asked for a newer catalog or plan."""
     requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0

@@ -6,7 +6,7 @@ as it was, named, and does not keep the others from being read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,15 +16,7 @@ from contracts.objectkey import title_of
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
 from daemon.s3 import S3Config, S3Error, Trouble, get, open_client
-
-
-@dataclass(frozen=True)
-class Title:
-    """What an answer needs to know of a title."""
-
-    hls: str
-    dash: str
-    countries: tuple[str, ...] | None
+from steering.holdings import HD_LINES, Title, holdings_of
 
 
 @dataclass(frozen=True)
@@ -34,10 +26,12 @@ class Content:
     titles: dict[str, Title] = field(default_factory=dict)
     entries: dict[str, str] = field(default_factory=dict)
     """The catalog entry that each of the titles was read from."""
-    planned: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
-    """Titles by (plan version, appliance); the newest two versions."""
+    planned: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    """What it is to hold (`steering.holdings`), by (plan version, appliance); the newest two versions."""
     refused: dict[str, str] = field(default_factory=dict)
     """What is wrong, by the S3 key of each document that was not believed."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of each title that ever was: its bits in ``planned``, for as long as the process runs."""
 
 
 def load_plan_keys(path: Path) -> SignatureKeys:
@@ -72,12 +66,13 @@ class ContentReader:
         Raises `S3Error`, and `BadDocument` when ``latest`` or the index themselves are not believed.
         """
         refused: dict[str, str] = {}
-        version, titles, entries = self._catalog(known, refused)
-        newest, planned = self._plans(known, appliances, refused)
-        return Content(version, newest, titles, entries, planned, refused)
+        numbers = dict(known.numbers)
+        version, titles, entries = self._catalog(known, numbers, refused)
+        newest, planned = self._plans(known, appliances, version, titles, refused)
+        return Content(version, newest, titles, entries, planned, refused, numbers)
 
     def _catalog(
-        self, known: Content, refused: dict[str, str]
+        self, known: Content, numbers: dict[str, int], refused: dict[str, str]
     ) -> tuple[str, dict[str, Title], dict[str, str]]:
         version = catalog.decode_latest(
             self._get(catalog.LATEST_KEY, catalog.MAX_LATEST_BYTES), catalog.LATEST_KEY
@@ -104,13 +99,18 @@ class ContentReader:
                     titles[ref.title] = known.titles[ref.title]
                     entries[ref.title] = known.entries[ref.title]
                 continue
-            titles[ref.title] = Title(entry.hls, entry.dash, entry.countries)
+            titles[ref.title] = _title(entry, numbers.setdefault(ref.title, len(numbers)))
             entries[ref.title] = ref.entry
         return version, titles, entries
 
     def _plans(
-        self, known: Content, appliances: Iterable[str], refused: dict[str, str]
-    ) -> tuple[str | None, dict[tuple[str, str], frozenset[str]]]:
+        self,
+        known: Content,
+        appliances: Iterable[str],
+        catalog_version: str,
+        titles: Mapping[str, Title],
+        refused: dict[str, str],
+    ) -> tuple[str | None, dict[tuple[str, str], bytes]]:
         try:
             raw = self._get(plan.LATEST_KEY, catalog.MAX_LATEST_BYTES)
         except S3Error as error:
@@ -123,30 +123,31 @@ class ContentReader:
             planned = dict(known.planned)
             refused |= {key: why for key, why in known.refused.items() if key.startswith("plans/")}
         else:
-            planned = {pair: titles for pair, titles in known.planned.items() if pair[0] == known.plan}
+            planned = {pair: held for pair, held in known.planned.items() if pair[0] == known.plan}
         for appliance in appliances:
             if (version, appliance) not in planned:
-                planned[version, appliance] = self._plan(version, appliance, refused)
+                mine = self._plan(version, appliance, refused)
+                # Of a catalog that came while we read: its titles have no numbers yet. The next time.
+                if mine is None or mine.catalog <= catalog_version:
+                    planned[version, appliance] = _holdings(mine, titles)
         return version, planned
 
-    def _plan(self, version: str, appliance: str, refused: dict[str, str]) -> frozenset[str]:
-        """The planned titles: none for an appliance that joined the fleet after the plan was made."""
+    def _plan(self, version: str, appliance: str, refused: dict[str, str]) -> plan.Plan | None:
+        """None for an appliance that joined the fleet after the plan was made."""
         key = plan.plan_key(version, appliance)
         try:
             raw = self._get(key, plan.MAX_PLAN_BYTES)
             if self._plan_keys is None:
-                mine = plan.decode_plan(raw, key, appliance)
-            else:
-                signature = self._get_signature(key)
-                mine = plan.verified_plan(raw, signature, self._plan_keys, key, version, appliance)
+                return plan.decode_plan(raw, key, appliance)
+            signature = self._get_signature(key)
+            return plan.verified_plan(raw, signature, self._plan_keys, key, version, appliance)
         except BadDocument as error:
             refused[key] = str(error)
-            return frozenset()
+            return None
         except S3Error as error:
             if error.trouble is Trouble.NO_OBJECT:
-                return frozenset()
+                return None
             raise
-        return frozenset(title_of(item.key) for item in mine.objects)
 
     def _get_signature(self, key: str) -> bytes:
         try:
@@ -158,3 +159,23 @@ class ContentReader:
 
     def _get(self, key: str, limit_bytes: int) -> bytes:
         return get(self._client, self._bucket, key, limit_bytes=limit_bytes)
+
+
+def _title(entry: catalog.TitleEntry, number: int) -> Title:
+    rungs = {(item.height, item.bitrate_bps) for item in entry.objects if item.bitrate_bps and item.height}
+    return Title(
+        entry.hls,
+        entry.dash,
+        entry.countries,
+        number,
+        len(entry.objects),
+        frozenset(item.key for item in entry.objects if item.height > HD_LINES),
+        tuple(sorted(rungs, key=lambda rung: (rung[1], rung[0]))),
+    )
+
+
+def _holdings(mine: plan.Plan | None, titles: Mapping[str, Title]) -> bytes:
+    keys: dict[str, list[str]] = {}
+    for item in mine.objects if mine is not None else ():
+        keys.setdefault(title_of(item.key), []).append(item.key)
+    return holdings_of(keys, titles)

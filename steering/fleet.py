@@ -1,59 +1,32 @@
-"""The fleet file and what heartbeats said since: from these, the snapshot of each decision."""
+"""The fleet as it stands: what heartbeats said, what was given since, and what a client of it can reach."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from contracts.catalog import is_licensed
-from contracts.fleet import Appliance, Fleet, Site
+from contracts.fleet import Appliance, Site
 from contracts.heartbeat import Heartbeat
-from contracts.token import KeyRing, import_public
-from daemon.config import ConfigError, load
+from steering.announced import Announced
 from steering.content import Content
-from steering.health import State, state_of
-from steering.prefixes import Address, PrefixTable
+from steering.health import SUSPECT_S, State, state_of
+from steering.holdings import without
+from steering.load import Load
+from steering.preference import Route
+from steering.prefixes import Address
+from steering.roster import Roster
 from steering.routes import Routes
-from steering.snapshot import Box, Snapshot
+from steering.snapshot import Box, Reach, SiteView, Snapshot
+from steering.spread import seed_of
+
+_NO_LOAD: Final = Load()
 
 
 class Replayed(Exception):
     """A heartbeat that is not newer than the last one."""
-
-
-@dataclass(frozen=True)
-class Roster:
-    """The fleet file, made ready for decisions. Made aside and whole, so that it can be swapped in."""
-
-    fleet: Fleet
-    prefixes: PrefixTable[str]
-    """Site ids by the client prefixes they announce."""
-    keys: KeyRing
-    sites: dict[str, Site]
-    appliances: dict[str, Appliance]
-
-    @classmethod
-    def of(cls, fleet: Fleet) -> Roster:
-        """Raises ValueError on a public key that is none."""
-        boxes = {box.id: box for site in fleet.sites for box in site.appliances}
-        return cls(
-            fleet,
-            PrefixTable((prefix, site.id) for site in fleet.sites for prefix in site.prefixes),
-            KeyRing({box.id: import_public(_jwk(box)) for box in boxes.values()}),
-            {site.id: site for site in fleet.sites},
-            boxes,
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> Roster:
-        """From the fleet file; raises `ConfigError`. Slow: seconds for 17,000 appliances."""
-        fleet = load(path, Fleet)
-        try:
-            return cls.of(fleet)
-        except ValueError as error:
-            raise ConfigError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +34,43 @@ class _Heard:
     at: float
     issued_at: float
     beat: Heartbeat
-    missing: frozenset[str]
 
 
 class FleetView:
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, content: Content | None = None) -> None:
         self.roster = roster
-        self._heard: dict[str, _Heard] = {}
+        self.content = content or Content()
+        """An appliance's share of it is looked at with its next heartbeat, so that none takes long."""
         self.routes = Routes()
         """What the appliances' routers announce."""
+        self.announced = Announced(self.routes)
+        self._heard: dict[str, _Heard] = {}
+        self._loads: dict[str, Load] = {}
+        self._sites: dict[str, SiteView] = {}
+        self._places: dict[str, int] = {}
+        """Of each appliance, in its site."""
+        self._take(roster)
 
     def replace(self, roster: Roster) -> None:
         """Another fleet file is in force; what was heard of those who stay is kept."""
         self.roster = roster
-        self._heard = {name: heard for name, heard in self._heard.items() if name in roster.appliances}
+        for known in (self._heard, self._loads):
+            for name in [name for name in known if name not in roster.appliances]:
+                del known[name]
         for name in self.routes.known():
             if name not in roster.appliances:
                 self.routes.forget(name)
+        while self.announced.step():
+            pass  # of appliances that the new file does not have
+        self._take(roster)
+
+    def _take(self, roster: Roster) -> None:
+        self.announced.read(roster.fleet)
+        known = {box.id: box for site in self._sites.values() for box in site.boxes}
+        self._places = {
+            box.id: place for site in roster.fleet.sites for place, box in enumerate(site.appliances)
+        }
+        self._sites = {site.id: _site_view(site, known) for site in roster.fleet.sites}
 
     def hear(self, beat: Heartbeat, issued_at: float, now: float) -> State:
         """Takes a (verified) heartbeat whose token was made at ``issued_at``; the state it leads to.
@@ -85,7 +78,8 @@ class FleetView:
         Raises `Replayed` on one that is not newer: by its sequence within a boot, by the time of its
         token across boots, for a heartbeat of an ended boot that is sent again would undo the new one.
         """
-        before = self._heard.get(beat.appliance)
+        name = beat.appliance
+        before = self._heard.get(name)
         if before is not None:
             if before.beat.boot == beat.boot and beat.sequence <= before.beat.sequence:
                 raise Replayed(f"sequence {beat.sequence} of boot {beat.boot} was heard already")
@@ -93,12 +87,21 @@ class FleetView:
                 raise Replayed(
                     f"boot {beat.boot} spoke before boot {before.beat.boot}, which was heard already"
                 )
-        missing = frozenset(beat.plan.missing_titles) if beat.plan is not None else frozenset[str]()
         if beat.routes is not None:
-            self.routes.hear(beat.appliance, beat.routes)
+            self.routes.hear(name, beat.routes)
             beat = msgspec.structs.replace(beat, routes=None)  # thousands of strings that nobody needs again
-        self._heard[beat.appliance] = _Heard(now, issued_at, beat, missing)
-        return self.state(beat.appliance, now)
+        self._heard[name] = _Heard(now, issued_at, beat)
+        state = self.state(name, now)
+        load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)
+        self._stands(
+            name, state=state, silent_at=now + SUSPECT_S, load_bps=load.total, holdings=self._holdings(beat)
+        )
+        return state
+
+    def give(self, appliance: str, bitrate_bps: float) -> None:
+        """A start was sent there."""
+        load = self._loads[appliance] = self._loads.get(appliance, _NO_LOAD).given(bitrate_bps)
+        self._stands(appliance, load_bps=load.total)
 
     def age_s(self, appliance: str, now: float) -> float | None:
         heard = self._heard.get(appliance)
@@ -112,57 +115,66 @@ class FleetView:
         beat = self.last(appliance)
         return state_of(self.age_s(appliance, now), draining=beat is not None and beat.draining)
 
-    def snapshot(
-        self,
-        address: Address,
-        title: str,
-        content: Content,
-        now: float,
-        *,
-        whole: bool = False,
-        loaded: bool = True,
-    ) -> Snapshot:
-        """The fleet as a client at ``address`` sees it; with no load on it unless ``loaded``.
+    def load(self, appliance: str) -> Load:
+        return self._loads.get(appliance, _NO_LOAD)
 
-        Appliances of sites that do not announce it, which are never answered, only when ``whole``: a
-        decision costs what the client's own sites cost, not what the fleet does.
-        """
-        lengths: dict[str, int] = {}
-        for length, name in self.roster.prefixes.matches(address):
-            lengths.setdefault(name, length)
-        sites = self.roster.fleet.sites if whole else [self.roster.sites[name] for name in lengths]
-        boxes = []
-        known = content.titles.get(title)
-        for site in sites:
-            licensed = known is None or is_licensed(known.countries, site.country)
-            for box in site.appliances:
-                heard = self._heard.get(box.id)
-                holds = heard is not None and _holds(heard, title, content)
-                tx_bps = heard.beat.tx_bps if heard is not None and loaded else 0
-                boxes.append(self._box(site, box, now, tx_bps, holds, licensed))
-        return Snapshot(tuple(boxes), lengths)
+    def site(self, name: str) -> SiteView:
+        return self._sites[name]
 
-    def _box(self, site: Site, box: Appliance, now: float, tx_bps: int, holds: bool, licensed: bool) -> Box:
-        return Box(
-            box.id,
-            site.id,
-            site.tier,
-            box.url,
-            self.state(box.id, now),
-            box.throughput_bps,
-            tx_bps,
-            holds,
-            licensed,
+    def snapshot(self, address: Address, now: float) -> Snapshot:
+        """The sites that announce a client at ``address``, each by its longest prefix, as they stand."""
+        longest: dict[str, tuple[int, Route]] = {}
+        for length, routes in self.announced.matches(address):
+            for route in routes:
+                longest.setdefault(route.site, (length, route))
+        sites = self._sites
+        return Snapshot(
+            now, tuple([Reach(sites[name], length, route) for name, (length, route) in longest.items()])
         )
 
+    def elsewhere(self, snapshot: Snapshot) -> Iterator[Reach]:
+        """Every other site."""
+        there = {reach.site.id for reach in snapshot.reaches}
+        for site in self._sites.values():
+            if site.id not in there:
+                yield Reach(site, 0, None)
 
-def _holds(heard: _Heard, title: str, content: Content) -> bool:
-    """Whether the plan that the appliance works on has the title, and nothing of it is missing."""
-    plan = heard.beat.plan
-    if plan is None or title in heard.missing:
-        return False
-    return title in content.planned.get((plan.version, heard.beat.appliance), frozenset())
+    def _stands(self, name: str, **changes: object) -> None:
+        site = self._sites[self.roster.site_of[name]]
+        place = self._places[name]
+        boxes = site.boxes
+        box = msgspec.structs.replace(boxes[place], **changes)
+        self._sites[site.id] = msgspec.structs.replace(site, boxes=(*boxes[:place], box, *boxes[place + 1 :]))
+
+    def _holdings(self, beat: Heartbeat) -> bytes:
+        """What the plan that the appliance works on has, less what it says is missing."""
+        if beat.plan is None:
+            return b""
+        planned = self.content.planned.get((beat.plan.version, beat.appliance), b"")
+        return without(planned, beat.plan.missing_titles, self.content.titles)
 
 
-def _jwk(box: Appliance) -> dict[str, str]:
-    return {"kty": box.public_key.kty, "crv": box.public_key.crv, "x": box.public_key.x}
+def _site_view(site: Site, known: dict[str, Box]) -> SiteView:
+    return SiteView(
+        site.id,
+        site.tier,
+        site.country,
+        site.location,
+        sum(box.throughput_bps for box in site.appliances),
+        seed_of(site.id),
+        tuple(_box(site, box, known.get(box.id)) for box in site.appliances),
+    )
+
+
+def _box(site: Site, box: Appliance, known: Box | None) -> Box:
+    """As the fleet file has it, and as it stood before when it stood in the same site."""
+    made = Box(box.id, site.id, site.tier, box.url, box.failure_domain, box.throughput_bps, seed_of(box.id))
+    if known is None or known.site != site.id:
+        return made
+    return msgspec.structs.replace(
+        made,
+        state=known.state,
+        silent_at=known.silent_at,
+        load_bps=known.load_bps,
+        holdings=known.holdings,
+    )

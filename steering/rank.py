@@ -1,44 +1,92 @@
-"""The candidates for one playback, in order, each with its reason. Pure.
+"""The candidates for one playback, best first. Pure: the same question and snapshot give the same answer.
+
+Who may be answered (`verdict`): an appliance that serves, of a site that announces the client and stands in a
+country of the title's licence, with room for the title's bitrate, and not one of those that just failed the asker.
 
 The order, first difference decides:
-    1 the site announces the client's address, and stands in a country of the title's licence
-      (an appliance of any other site is not eligible)
-    2 serving before suspect
-    3 below 95 % of its throughput before above: a full site's new viewers go to the exchange
-    4 holds the title before would pull it through
-    5 ISP before IXP
-    6 longer matching prefix first
-    7 rendezvous hash, weighted by throughput: of the session among those that hold the title, so that
-      its viewers spread; of the title among those that do not, so that one pulls it and not each
-    8 the id, so that the order is whole
+    1 it holds what the device plays of the title, before it would pull it through its parent
+    2 the longer prefix; then embedded, private, public, regional
+    3 local preference, AS path length, origin, MED, eBGP before iBGP     (2 and 3: `steering.preference`)
+    4 the nearer site, where both differ by more than a quarter
+    5 of sites that are still equal, the less loaded of two that the session's hash names
+    6 inside a site, rendezvous hashing of the title with bounded loads   (5 and 6: `steering.spread`)
 
-Then, so that one failure does not take all answers, the last of the asked number is replaced by the
-best of another site when all the others are of one site.
+A session that was answered before keeps its first appliance while that may be answered, full or not: its own bits are
+among those that fill it. Health, routes, licence, holdings and failures move a session; load and hashes do not.
+The second candidate shares no failure domain with the first, and all of them are not of one site, where there is
+another.
+
+Suspect appliances are answered when nobody serves.
 """
 
 from __future__ import annotations
 
+import enum
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-import xxhash
+import msgspec
 
+from contracts.catalog import is_licensed
 from contracts.fleet import Tier
 from steering.health import State
-from steering.snapshot import Box, Snapshot
+from steering.preference import Order
+from steering.snapshot import Box, Reach, Snapshot
+from steering.spread import FULL, in_order, spread, two_choices
 
-_NEARLY_FULL: Final = 0.95
-_TIERS: Final = {Tier.ISP: 0, Tier.IXP: 1, Tier.REGIONAL: 2}
-_WHY_NOT: Final = {
-    State.JOINING: "joining: no heartbeat since steering started",
-    State.DRAINING: "draining",
-    State.DOWN: "down: no heartbeat for long",
+_NEAR_KM: Final = 50.0
+_NEAR: Final = 1.25
+"""Distances as the crow flies say little of the way of light: below these, two are the same."""
+_BEYOND: Final = {
+    tier: (place, 0, 0, 0, 0, False) for place, tier in enumerate((Tier.IXP, Tier.REGIONAL, Tier.ISP))
+}
+"""The order of sites that do not announce the client: exchanges, then regional sites."""
+
+
+class Verdict(enum.Enum):
+    """Why an appliance is not answered."""
+
+    UNANNOUNCED = "site {site} announces no prefix that holds the client"
+    NOT_LICENSED = "the title is not licensed where site {site} stands"
+    EXCLUDED = "the asker says that it just failed"
+    JOINING = "joining: no heartbeat since steering started"
+    DRAINING = "draining"
+    SUSPECT = "suspect: heartbeats are missing, and others serve"
+    DOWN = "down: no heartbeat for long"
+    FULL = "full: above 95 % of its throughput with this playback"
+
+
+_BY_STATE: Final = {
+    State.JOINING: Verdict.JOINING,
+    State.DRAINING: Verdict.DRAINING,
+    State.SUSPECT: Verdict.SUSPECT,
+    State.DOWN: Verdict.DOWN,
+    State.SERVING: Verdict.FULL,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Question(msgspec.Struct, frozen=True, gc=False):
+    title: str
+    session: str
+    bit: int
+    """Of `Box.holdings`: what the device plays of the title."""
+    bitrate_bps: float
+    countries: tuple[str, ...] | None = None
+    excluded: frozenset[str] = frozenset()
+    incumbent: str | None = None
+    """The appliance that the session was answered first before."""
+
+
+class Placed(msgspec.Struct, frozen=True, gc=False):
+    box: Box
+    reach: Reach
+    holds: bool
+    suspect: bool = False
+
+
+class Considered(msgspec.Struct, frozen=True):
     """One appliance and what became of it. ``place`` counts from 1; None is not eligible."""
 
     box: Box
@@ -46,77 +94,176 @@ class Considered:
     reason: str
 
 
-def rank(title: str, session: str, snapshot: Snapshot) -> list[Considered]:
-    """Every appliance of the snapshot: the eligible ones best first, then the others."""
-    eligible: list[tuple[tuple[float, ...], str, Box]] = []
-    out: list[Considered] = []
-    for box in snapshot.boxes:
-        why = _WHY_NOT.get(box.state)
-        if box.site not in snapshot.lengths:
-            why = f"site {box.site} announces no prefix that holds the client"
-        elif not box.licensed:
-            why = f"the title is not licensed where site {box.site} stands"
-        if why is None:
-            order = _order(box, title, session, snapshot.lengths[box.site])
-            eligible.append((order, box.id, box))
-        else:
-            out.append(Considered(box, None, why))
-    eligible.sort(key=lambda item: item[:2])
-    placed = [
-        Considered(box, place, _reason(box, snapshot.lengths[box.site]))
-        for place, (_, _, box) in enumerate(eligible, start=1)
-    ]
-    return placed + out
+class _Scan:
+    """The serving appliances of a site that may be answered, room or not."""
+
+    __slots__ = ("capacity", "holders", "load", "pullers", "reach", "suspects")
+
+    def __init__(self, question: Question, reach: Reach, snapshot: Snapshot) -> None:
+        now, bit, excluded, weights = snapshot.now, question.bit, question.excluded, snapshot.weights
+        self.reach = reach
+        self.holders: list[Box] = []
+        self.pullers: list[Box] = []
+        self.suspects: list[Box] = []
+        self.load = self.capacity = 0.0
+        for box in reach.site.boxes:
+            if box.id in excluded:
+                continue
+            if box.serves(now):
+                self.load += box.load_bps
+                self.capacity += box.throughput_bps * weights.get(box.id, 1.0)
+                (self.holders if box.holds(bit) else self.pullers).append(box)
+            elif box.state_at(now) is State.SUSPECT:
+                self.suspects.append(box)
+
+    @property
+    def share(self) -> float:
+        return self.load / self.capacity if self.capacity else math.inf
 
 
-def select_candidates(ranked: list[Considered], count: int) -> list[Considered]:
-    """The first ``count`` of the eligible, in more than one site where there is more than one.
-
-    Suspect appliances are left out while others exist.
-    """
-    eligible = [item for item in ranked if item.place is not None]
-    healthy = [item for item in eligible if item.box.state is State.SERVING]
-    eligible = healthy or eligible
-    chosen = eligible[:count]
-    if count > 1 and len({item.box.site for item in chosen}) == 1:
-        elsewhere = next((item for item in eligible[count:] if item.box.site != chosen[0].box.site), None)
-        if elsewhere is not None:
-            chosen[-1] = elsewhere
+def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
+    """At most ``count`` candidates, none when nobody may be answered."""
+    pool: list[Placed] = []
+    domains, sites = set(), set()
+    for placed in rank(question, snapshot):
+        pool.append(placed)
+        domains.add(_domain(placed.box))
+        sites.add(placed.box.site)
+        if len(pool) >= count and (count < 2 or len(domains) > 1) and (count < 3 or len(sites) > 1):
+            break
+    if count > 1 and len(domains) > 1:
+        domain = _domain(pool[0].box)
+        second = next(at for at, item in enumerate(pool) if _domain(item.box) != domain)
+        pool.insert(1, pool.pop(second))
+    chosen = pool[:count]
+    if count > 2 and len(sites) > 1 and all(item.box.site == chosen[0].box.site for item in chosen):
+        chosen[-1] = next(item for item in pool if item.box.site != chosen[0].box.site)
     return chosen
 
 
-def nearly_full(box: Box) -> bool:
-    return box.tx_bps > _NEARLY_FULL * box.throughput_bps
+def rank(question: Question, snapshot: Snapshot) -> Iterator[Placed]:
+    """Every appliance that may be answered, best first; worked out as far as it is asked for."""
+    scans: list[_Scan] = []
+    for scan in _sites(question, snapshot):
+        scans.append(scan)
+        if question.incumbent is None:
+            yield from _placed(question, snapshot, scan, scan.holders, holds=True)
+    if question.incumbent is not None:
+        for holders in (True, False):
+            yield from _with_incumbent(question, snapshot, scans, holds=holders)
+    else:
+        for scan in scans:
+            yield from _placed(question, snapshot, scan, scan.pullers, holds=False)
+    if not any(scan.holders or scan.pullers for scan in scans):
+        for scan in scans:
+            for box in in_order(scan.suspects, question.title):
+                yield Placed(box, scan.reach, box.holds(question.bit), suspect=True)
 
 
-def _order(box: Box, title: str, session: str, length: int) -> tuple[float, ...]:
-    return (
-        box.state is not State.SERVING,
-        nearly_full(box),
-        not box.holds,
-        _TIERS[box.tier],
-        -length,
-        _distance(box, session if box.holds else title),
-    )
+def explain(question: Question, snapshot: Snapshot, others: Iterable[Reach]) -> list[Considered]:
+    """Every appliance, those that may be answered first and in order. ``others``: who does not announce."""
+    placed = list(rank(question, snapshot))
+    found = [Considered(item.box, place, reason(item)) for place, item in enumerate(placed, start=1)]
+    known = {item.box.id for item in placed}
+    announced = {reach.site.id for reach in snapshot.reaches}
+    for reach in itertools.chain(snapshot.reaches, others):
+        for box in reach.site.boxes:
+            if box.id not in known:
+                why = verdict(question, reach, box, snapshot.now, announced=reach.site.id in announced)
+                found.append(Considered(box, None, why.value.format(site=box.site)))
+    return found
 
 
-def _distance(box: Box, what: str) -> float:
-    """Weighted rendezvous: the smallest wins, in proportion to throughput.
+def verdict(question: Question, reach: Reach, box: Box, now: float, *, announced: bool) -> Verdict:
+    """Why ``box`` is not answered; only for one that `rank` left out."""
+    if not announced:
+        return Verdict.UNANNOUNCED
+    if not is_licensed(question.countries, reach.site.country):
+        return Verdict.NOT_LICENSED
+    if box.id in question.excluded:
+        return Verdict.EXCLUDED
+    return _BY_STATE[box.state_at(now)]
 
-    Source: Schindelhauer and Schomaker, Weighted Distributed Hash Tables (2005), logarithmic method.
-    """
-    number = xxhash.xxh3_64_intdigest(f"{box.id}\0{what}".encode())
-    return -math.log((number + 0.5) / 2**64) / box.throughput_bps
 
-
-def _reason(box: Box, length: int) -> str:
-    words = [
-        f"{box.tier.value} site {box.site}",
-        f"announces the client's /{length}",
-        "holds the title" if box.holds else "would pull the title through its parent",
-    ]
-    if box.state is State.SUSPECT:
+def reason(placed: Placed) -> str:
+    """Why it stands where it stands, in words that an engineer of the network reads."""
+    box, reach = placed.box, placed.reach
+    words = [f"{box.tier.value} site {box.site}"]
+    if reach.route is None:
+        words.append("announces no prefix of the client, and is asked for lack of one that does")
+    else:
+        words.append(f"announces the client's /{reach.length}")
+        path = reach.route.attributes
+        if path.as_path or path.med or path.local_preference != 100:
+            hops = f"local preference {path.local_preference}, {len(path.as_path)} AS away, MED {path.med}"
+            words.append(f"{path.peering.value}, {hops}")
+    if reach.distance_km is not None:
+        words.append(f"{reach.distance_km:.0f} km away")
+    words.append("holds the title" if placed.holds else "would pull the title through its parent")
+    if placed.suspect:
         words.append("suspect: heartbeats are missing")
-    if nearly_full(box):
-        words.append("nearly full")
     return ", ".join(words)
+
+
+def _domain(box: Box) -> tuple[str, str]:
+    """Racks are numbered in each site anew."""
+    return box.site, box.failure_domain
+
+
+def _sites(question: Question, snapshot: Snapshot) -> Iterator[_Scan]:
+    """The sites where the title may be, best first."""
+    reaches = [item for item in snapshot.reaches if is_licensed(question.countries, item.site.country)]
+    for group in groups(reaches):
+        if len(group) == 1:
+            yield _Scan(question, group[0], snapshot)
+            continue
+        scans = {reach.site.id: _Scan(question, reach, snapshot) for reach in group}
+        shares = [(reach.site, scans[reach.site.id].share) for reach in group]
+        for site in two_choices(shares, question.session):
+            yield scans[site.id]
+
+
+def groups(reaches: Iterable[Reach]) -> list[list[Reach]]:
+    """Sites, best first; those that stand in one list are equally near."""
+    found: list[list[Reach]] = []
+    last: tuple[int, Order] | None = None
+    within = math.inf
+    for length, order, distance_km, _, reach in sorted(map(_sortable, reaches)):
+        if last == (length, order) and distance_km <= within:
+            found[-1].append(reach)
+        else:
+            last = (length, order)
+            within = max(distance_km * _NEAR, distance_km + _NEAR_KM)
+            found.append([reach])
+    return found
+
+
+def _sortable(reach: Reach) -> tuple[int, Order, float, str, Reach]:
+    order = _BEYOND[reach.site.tier] if reach.route is None else reach.route.order
+    distance_km = math.inf if reach.distance_km is None else reach.distance_km
+    return -reach.length, order, distance_km, reach.site.id, reach
+
+
+def _placed(
+    question: Question, snapshot: Snapshot, scan: _Scan, boxes: list[Box], *, holds: bool
+) -> Iterator[Placed]:
+    if boxes:
+        for box in spread(question.title, question.bitrate_bps, boxes, snapshot.weights):
+            yield Placed(box, scan.reach, holds)
+
+
+def _with_incumbent(
+    question: Question, snapshot: Snapshot, scans: list[_Scan], *, holds: bool
+) -> Iterator[Placed]:
+    boxes = [(scan, scan.holders if holds else scan.pullers) for scan in scans]
+    for scan, some in boxes:
+        for box in some:
+            if box.id == question.incumbent:
+                yield Placed(box, scan.reach, holds)
+    for scan, some in boxes:
+        for placed in _placed(question, snapshot, scan, some, holds=holds):
+            if placed.box.id != question.incumbent:
+                yield placed
+
+
+__all__ = ["FULL", "Considered", "Placed", "Question", "Verdict", "decide", "explain", "rank", "reason"]

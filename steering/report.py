@@ -19,6 +19,10 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     connections: int
     plan: PlanProgress | None
     software: str | None
+    routes: int = 0
+    """How many prefixes it announces over BGP."""
+    routes_worse: int = 0
+    """Prefixes that another appliance of its site announces, and it does not, or with worse attributes."""
 
 
 class FleetReport(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import socket
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import xxhash
@@ -73,6 +73,10 @@ class Table(Mapping[Prefix, Attributes]):
 
     def __len__(self) -> int:
         return len(self._routes)
+
+    def get(self, prefix: Prefix, default: Any = None) -> Any:
+        """The inherited one takes five times as long, and a look-up table asks it for every prefix."""
+        return self._routes.get(prefix, default)
 
     def copied(self) -> dict[Prefix, Attributes]:
         return self._routes.copy()

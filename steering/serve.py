@@ -27,8 +27,9 @@ from steering.api import Api
 from steering.apikeys import load_api_keys
 from steering.config import Config
 from steering.content import ContentReader, load_plan_keys
-from steering.fleet import FleetView, Roster
+from steering.fleet import FleetView
 from steering.keys import Paths, Signer
+from steering.roster import Roster
 
 log = logging.getLogger("steering")
 
@@ -98,7 +99,7 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
 async def _read_content(config: Config, api: Api, reader: ContentReader) -> None:
     while True:
         try:
-            content = await _aside(reader.read, api.content, list(api.view.roster.appliances))
+            content = await _aside(reader.read, api.view.content, list(api.view.roster.appliances))
         except (S3Error, BadDocument) as error:
             _content_failed(api, str(error))
         except Exception as error:
@@ -111,7 +112,7 @@ async def _read_content(config: Config, api: Api, reader: ContentReader) -> None
 
 
 def _content_read(api: Api, content: Any) -> None:
-    before = api.content
+    before = api.view.content
     if (content.catalog, content.plan) != (before.catalog, before.plan):
         event(log, "content read", catalog=content.catalog, plan=content.plan, titles=len(content.titles))
     elif api.content_error is not None:
@@ -119,12 +120,12 @@ def _content_read(api: Api, content: Any) -> None:
     for key, why in content.refused.items():
         if before.refused.get(key) != why:
             event(log, "document refused", logging.ERROR, key=key, why=why)
-    api.content, api.content_error, api.content_read_at = content, None, time.monotonic()
+    api.view.content, api.content_error, api.content_read_at = content, None, time.monotonic()
 
 
 def _content_failed(api: Api, why: str) -> None:
     if why != api.content_error:
-        event(log, "content not read", logging.WARNING, why=why, catalog_kept=api.content.catalog)
+        event(log, "content not read", logging.WARNING, why=why, catalog_kept=api.view.content.catalog)
     api.content_error = why
 
 

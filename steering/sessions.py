@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 MAX_SESSIONS: Final = 1_000_000
-"""About 500 MB. Whoever is forgotten before his token ends gets 404 and plays on where he is."""
+"""About 450 MB. Whoever is forgotten before his token ends gets 404 and plays on where he is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, gc=False):
     client_ip: str
     title: str
     expires_at: float
+    appliance: str = ""
+    """The first that it was answered, where it stays; empty: none yet."""
+    max_height: int | None = None
 
 
 class Sessions:

@@ -1,33 +1,83 @@
-"""The fleet as one decision sees it. Immutable: a decision never sees half of a change."""
+"""The fleet as one decision sees it. Immutable: a decision never sees half of a change.
+
+msgspec's structs, because one is made for each heartbeat and each start, and the collector need not look at
+17,000 of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Final
 
-from contracts.fleet import Tier
-from steering.health import State
+import msgspec
+
+from contracts.catalog import Country
+from contracts.fleet import Location, Tier
+from steering.health import DOWN_S, SUSPECT_S, State
+from steering.preference import Route
+
+NOBODY_HOLDS: Final = -1
+"""In place of a bit of `Box.holdings`: of a title that is not in the catalog."""
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(msgspec.Struct, frozen=True, gc=False):
     """One appliance."""
 
     id: str
     site: str
     tier: Tier
     url: str
-    state: State
+    failure_domain: str
     throughput_bps: int
-    tx_bps: int
-    holds: bool
-    """Whether all of the title in question is on its disks."""
-    licensed: bool = True
-    """Whether the title may lie on a disk there: one that may not would pull it through, and so hold it."""
+    seed: int
+    """Of its hashes: drawn from the id."""
+    state: State = State.JOINING
+    silent_at: float = 0.0
+    """When it has been silent for too long, unless it is heard before."""
+    load_bps: float = 0.0
+    holdings: bytes = b""
+    """A bit for each question that may be asked of a title: `steering.holdings`."""
+
+    def serves(self, now: float) -> bool:
+        return self.state is State.SERVING and now < self.silent_at
+
+    def state_at(self, now: float) -> State:
+        """Silence changes it too, and nobody comes by to write that down."""
+        if self.state is not State.SERVING or now < self.silent_at:
+            return self.state
+        return State.SUSPECT if now < self.silent_at - SUSPECT_S + DOWN_S else State.DOWN
+
+    def holds(self, bit: int) -> bool:
+        """``bit`` may be `NOBODY_HOLDS`, and lie beyond what was known when the holdings were made."""
+        return 0 <= bit < len(self.holdings) << 3 and self.holdings[bit >> 3] >> (bit & 7) & 1 == 1
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class SiteView(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    tier: Tier
+    country: Country | None
+    location: Location | None
+    throughput_bps: int
+    seed: int
     boxes: tuple[Box, ...]
-    """Of the sites that announce the client, at least."""
-    lengths: dict[str, int]
-    """Length of the longest prefix that holds the client, by the id of the site that announces it."""
+
+
+class Reach(msgspec.Struct, frozen=True, gc=False):
+    """A site, and how it is joined to the client.
+
+    ``route`` None is not at all: the site is there for who is announced by nobody who has room.
+    ``distance_km`` None is unknown.
+    """
+
+    site: SiteView
+    length: int
+    route: Route | None
+    distance_km: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    now: float
+    reaches: tuple[Reach, ...]
+    """Every site that may be answered to the client, in any order."""
+    weights: Mapping[str, float] = {}
+    """By appliance: how much of its share it is given of clients of this network; 1 for who is not named."""

@@ -119,7 +119,11 @@ class Bucket:
         """A plan of these titles for each of these appliances."""
         version = self.version()
         for name, wanted in titles.items():
-            objects = tuple(plan.PlannedObject(f"{title}/master.m3u8", 8, "test") for title in wanted)
+            objects = tuple(
+                plan.PlannedObject(f"{title}/{part}", 8, "test")
+                for title in wanted
+                for part in ("master.m3u8", "manifest.mpd")
+            )
             made = plan.Plan(version, name, BOXES.get(name, "isp-a"), catalog_version, objects)
             self.put(plan.plan_key(version, name), encode(made))
         self.put(plan.LATEST_KEY, encode(catalog.Latest(version)))

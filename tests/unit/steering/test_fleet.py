@@ -13,9 +13,12 @@ from contracts import heartbeat
 from contracts.documents import encode
 from contracts.fleet import Fleet
 from contracts.heartbeat import DiskReport, Heartbeat, PlanProgress
+from contracts.route import Announcement, Attributes, RouteChanges
 from steering.content import Content
-from steering.fleet import FleetView, Replayed, Roster
+from steering.fleet import FleetView, Replayed
 from steering.health import State
+from steering.holdings import Title, holdings_of
+from steering.roster import Roster
 
 V1, V2 = "20261121T060000Z-0a1b2c", "20261122T060000Z-0a1b2c"
 BOOT1, BOOT2 = "1" * 16, "2" * 16
@@ -98,21 +101,40 @@ def test_a_clock_that_steps_back_does_not_silence_a_running_appliance() -> None:
     assert view.hear(beat(sequence=2), 40, 2) is State.SERVING
 
 
+def reached(view: FleetView, now: float = 0) -> dict[str, int]:
+    return {at.site.id: at.length for at in view.snapshot(CLIENT, now).reaches}
+
+
 def test_a_snapshot_has_the_clients_sites_and_the_longest_prefix_of_each() -> None:
     view = FleetView(ALL)
-    shot = view.snapshot(CLIENT, "tt1", Content(), 0)
-    assert shot.lengths == {"isp-a": 16, "ixp-c": 0}
-    assert [box.id for box in shot.boxes] == ["a1", "a2", "c1"]
-    whole = view.snapshot(CLIENT, "tt1", Content(), 0, whole=True)
-    assert [box.id for box in whole.boxes] == ["a1", "a2", "b1", "c1"]
-    assert whole.lengths == shot.lengths
+    shot = view.snapshot(CLIENT, 0)
+    assert reached(view) == {"isp-a": 16, "ixp-c": 0}
+    assert [box.id for at in shot.reaches for box in at.site.boxes] == ["a1", "a2", "c1"]
+    assert [at.site.id for at in view.elsewhere(shot)] == ["isp-b"]
 
 
-def test_the_load_is_left_out_when_asked() -> None:
+def test_what_was_given_is_on_the_load_until_heartbeats_show_it() -> None:
     view = FleetView(ALL)
     view.hear(beat(), 0, 0)
-    assert view.snapshot(CLIENT, "tt1", Content(), 0).boxes[0].tx_bps == 50
-    assert view.snapshot(CLIENT, "tt1", Content(), 0, loaded=False).boxes[0].tx_bps == 0
+    view.give("a1", 25)
+    assert view.site("isp-a").boxes[0].load_bps == 75
+    assert view.load("a1").fresh == 25
+    view.hear(beat(sequence=2), 0, 2)
+    assert view.site("isp-a").boxes[0].load_bps == 75
+    view.hear(beat(sequence=3), 0, 40)
+    assert view.site("isp-a").boxes[0].load_bps == 50
+
+
+def test_routes_that_an_appliance_tells_are_those_of_its_site_until_it_leaves() -> None:
+    view = FleetView(ALL)
+    changes = RouteChanges(0, 1, (Announcement(Attributes(), ("10.0.0.0/24",)),))
+    view.hear(beat("b1", routes=changes), 0, 0)
+    assert reached(view) == {"isp-a": 16, "ixp-c": 0, "isp-b": 24}
+    view.replace(roster(site("isp-b", ["10.0.0.0/30"], "b2"), site("ixp-c", ["0.0.0.0/0"], "c1")))
+    assert reached(view) == {"isp-b": 30, "ixp-c": 0}
+
+
+TT1, TT2 = (Title("h", "d", None, number, 1) for number in range(2))
 
 
 @pytest.mark.parametrize(
@@ -129,10 +151,15 @@ def test_the_load_is_left_out_when_asked() -> None:
 def test_an_appliance_holds_what_its_plan_has_and_it_does_not_miss(
     plan: PlanProgress | None, holds: bool
 ) -> None:
-    content = Content(planned={(V1, "a1"): frozenset({"tt1"}), (V2, "a1"): frozenset({"tt2"})})
-    view = FleetView(ALL)
+    titles = {"tt1": TT1, "tt2": TT2}
+    planned = {
+        (V1, "a1"): holdings_of({"tt1": ["tt1/x"]}, titles),
+        (V2, "a1"): holdings_of({"tt2": ["tt2/x"]}, titles),
+    }
+    view = FleetView(ALL, Content(titles=titles, planned=planned))
     view.hear(beat(plan=plan), 0, 0)
-    assert [box.holds for box in view.snapshot(CLIENT, "tt1", content, 0).boxes] == [holds, False, False]
+    found = [box.holds(TT1.bit(None)) for at in view.snapshot(CLIENT, 0).reaches for box in at.site.boxes]
+    assert found == [holds, False, False]
 
 
 def test_another_fleet_file_keeps_what_was_heard_of_those_who_stay() -> None:
@@ -145,7 +172,9 @@ def test_another_fleet_file_keeps_what_was_heard_of_those_who_stay() -> None:
         "a9": State.JOINING,
     }
     assert view.last("b1") is None
-    assert view.snapshot(CLIENT, "tt1", Content(), 1).lengths == {"isp-a": 8}
+    assert reached(view, 1) == {"isp-a": 8}
+    assert view.site("isp-a").boxes[0].serves(1)
+    assert not view.site("isp-a").boxes[1].serves(1)
 
 
 def test_an_appliance_that_comes_back_into_the_fleet_file_has_to_be_heard_again() -> None:

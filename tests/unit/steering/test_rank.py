@@ -1,217 +1,324 @@
-"""The order of candidates obeys its laws for every fleet, and each reason is true."""
+"""Candidates obey the laws of the order for every fleet, and each reason is true."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import replace
+from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.fleet import Tier
+from contracts.catalog import is_licensed
+from contracts.route import Attributes, Peering
 from steering.health import State
-from steering.rank import Considered, nearly_full, rank, select_candidates
-from steering.snapshot import Box, Snapshot
-
-SITES = ["isp-a", "isp-b", "ixp-c", "ixp-d"]
-
-
-def box(name: str, site: str = "isp-a", **changes: object) -> Box:
-    tier = Tier.ISP if site.startswith("isp") else Tier.IXP
-    made = Box(name, site, tier, f"http://{name}:8080", State.SERVING, 1000, 0, True)
-    return replace(made, **changes)  # type: ignore[arg-type]
+from steering.rank import Placed, Question, decide, explain, groups, rank, reason
+from steering.snapshot import NOBODY_HOLDS, Reach, Snapshot
+from steering.spread import FULL
+from tests.unit.steering.fleets import HELD, NOW, box, cases, question, reach, site
 
 
-def snapshot(*boxes: Box, **lengths: int) -> Snapshot:
-    return Snapshot(boxes, {name.replace("_", "-"): length for name, length in lengths.items()})
+def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
+    return [item.box.id for item in rank(asked or question(), shot)]
 
 
-def order(shot: Snapshot, session: str = "session-1", title: str = "tt1") -> list[str]:
-    return [item.box.id for item in rank(title, session, shot) if item.place is not None]
+def snapshot(*reaches: Reach) -> Snapshot:
+    return Snapshot(NOW, reaches)
 
 
-EVERYWHERE = {"isp_a": 24, "isp_b": 24, "ixp_c": 0, "ixp_d": 0}
+def domain(placed: Placed) -> tuple[str, str]:
+    return placed.box.site, placed.box.failure_domain
+
 
 # Each row: the better one, and the worse one that is better in everything that counts for less.
+FAR = Attributes(50, (1, 2, 3), med=9, ebgp=False, peering=Peering.PUBLIC)
 LAWS = {
-    "serving before suspect": (
-        box("1", "ixp-c", tx_bps=999, holds=False),
-        box("2", "isp-a", state=State.SUSPECT),
+    "holds before would pull": (
+        reach(site("regional-a", box("1")), 0, FAR, 9000.0),
+        reach(site("isp-b", box("2", holds=False)), 24, None, 1.0),
     ),
-    "below 95 % before above": (box("1", "ixp-c", holds=False), box("2", "isp-a", tx_bps=951)),
-    "holds before would pull": (box("1", "ixp-c"), box("2", "isp-a", holds=False)),
-    "ISP before IXP": (box("1", "isp-a"), box("2", "ixp-d")),
-    "longer prefix first": (box("1", "isp-b"), box("2", "isp-a")),
+    "longer prefix first": (
+        reach(site("regional-a", box("1", load_bps=900)), 24, FAR, 9000.0),
+        reach(site("isp-b", box("2")), 23, None, 1.0),
+    ),
+    "embedded before an exchange, far as it is": (
+        reach(site("isp-a", box("1", load_bps=900)), 24, None, 9000.0),
+        reach(site("ixp-b", box("2")), 24, None, 1.0),
+    ),
+    "shorter AS path, far as it is": (
+        reach(site("isp-a", box("1", load_bps=900)), 24, Attributes(as_path=(1,)), 9000.0),
+        reach(site("isp-b", box("2")), 24, Attributes(as_path=(1, 2)), 1.0),
+    ),
+    "nearer": (
+        reach(site("isp-a", box("1", load_bps=900)), 24, None, 100.0),
+        reach(site("isp-b", box("2")), 24, None, 200.0),
+    ),
+    "less loaded": (
+        reach(site("isp-a", box("1", load_bps=100)), 24, None, 100.0),
+        reach(site("isp-b", box("2", load_bps=200)), 24, None, 110.0),
+    ),
 }
-LENGTHS = {"isp_a": 20, "isp_b": 24, "ixp_c": 0, "ixp_d": 32}
 
 
 @pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("session", ["session-1", "session-2", "session-3", "session-4"])
 def test_what_counts_for_more_decides_alone(law: str, session: str) -> None:
     better, worse = LAWS[law]
-    assert order(snapshot(better, worse, **LENGTHS), session) == ["1", "2"]
-    assert order(snapshot(worse, better, **LENGTHS), session) == ["1", "2"]
+    assert order(snapshot(better, worse), question(session)) == ["1", "2"]
+    assert order(snapshot(worse, better), question(session)) == ["1", "2"]
 
 
-boxes = st.builds(
-    box,
-    name=st.from_regex("[a-z][a-z0-9]{0,5}", fullmatch=True),
-    site=st.sampled_from(SITES),
-    state=st.sampled_from(State),
-    throughput_bps=st.integers(1, 10**12),
-    tx_bps=st.integers(0, 10**12),
-    holds=st.booleans(),
-    licensed=st.booleans(),
-)
-snapshots = st.builds(
-    lambda found, lengths: Snapshot(tuple(found), lengths),
-    st.lists(boxes, max_size=12, unique_by=lambda item: item.id),
-    st.dictionaries(st.sampled_from(SITES), st.integers(0, 128)),
-)
-names = st.text("abc", max_size=3)
+@given(cases)
+def test_nobody_is_answered_who_may_not_be(case: tuple[Snapshot, Question]) -> None:
+    shot, asked = case
+    placed = list(rank(asked, shot))
+    assert len({item.box.id for item in placed}) == len(placed)
+    for item in placed:
+        at, one = item.reach, item.box
+        assert is_licensed(asked.countries, at.site.country)
+        assert one.id not in asked.excluded
+        assert one in at.site.boxes
+        if item.suspect:
+            assert one.state_at(NOW) is State.SUSPECT
+            assert not any(other.box.serves(NOW) for other in placed)
+        else:
+            assert one.serves(NOW)
+            assert (
+                one.load_bps + asked.bitrate_bps <= FULL * one.throughput_bps
+            ) or one.id == asked.incumbent
+        assert item.holds == one.holds(HELD)
 
 
-def key(shot: Snapshot, item: Considered) -> tuple[object, ...]:
-    """The documented order, written down a second time."""
-    return (
-        item.box.state is State.SUSPECT,
-        item.box.tx_bps > 0.95 * item.box.throughput_bps,
-        not item.box.holds,
-        item.box.tier is Tier.IXP,
-        -shot.lengths[item.box.site],
-    )
-
-
-@given(snapshots, names, names)
-def test_the_order_is_the_documented_one(shot: Snapshot, title: str, session: str) -> None:
-    placed = [item for item in rank(title, session, shot) if item.place is not None]
-    assert [item.place for item in placed] == list(range(1, len(placed) + 1))
-    keys = [key(shot, item) for item in placed]
-    assert keys == sorted(keys)
-
-
-@given(snapshots, names, names)
-def test_everybody_is_considered_once_and_the_eligible_are_exactly_those_who_may_serve(
-    shot: Snapshot, title: str, session: str
+@given(cases)
+def test_everybody_who_may_be_answered_is_ranked_and_everybody_is_explained_once(
+    case: tuple[Snapshot, Question],
 ) -> None:
-    ranked = rank(title, session, shot)
-    assert Counter(item.box.id for item in ranked) == Counter(item.id for item in shot.boxes)
-    for item in ranked:
-        announced = item.box.site in shot.lengths
-        may = announced and item.box.licensed and item.box.state in {State.SERVING, State.SUSPECT}
-        assert (item.place is not None) == may
+    shot, asked = case
+    placed = list(rank(asked, shot))
+    told = explain(asked, shot, [])
+    everybody = [item for at in shot.reaches for item in at.site.boxes]
+    assert Counter(item.box.id for item in told) == Counter(item.id for item in everybody)
+    assert [item.box.id for item in told if item.place is not None] == [item.box.id for item in placed]
+    assert [item.place for item in told[: len(placed)]] == list(range(1, len(placed) + 1))
+    able = {
+        item.id
+        for at in shot.reaches
+        for item in at.site.boxes
+        if item.serves(NOW)
+        and item.id not in asked.excluded
+        and is_licensed(asked.countries, at.site.country)
+        and item.load_bps + asked.bitrate_bps <= FULL * item.throughput_bps
+    }
+    assert able <= {item.box.id for item in placed}
 
 
-@given(snapshots, names, names, st.randoms(use_true_random=False))
+@given(cases)
+def test_holders_come_first_and_then_the_route_decides(case: tuple[Snapshot, Question]) -> None:
+    shot, asked = case
+    placed = [item for item in rank(asked, shot) if item.box.id != asked.incumbent and not item.suspect]
+    assert all(one.holds >= other.holds for one, other in pairwise(placed))
+    for one, other in pairwise(placed):
+        if one.holds == other.holds and one.reach.route is not None and other.reach.route is not None:
+            a, b = one.reach, other.reach
+            assert a.route is not None
+            assert b.route is not None
+            assert (-a.length, a.route.order) <= (-b.length, b.route.order)
+        if one.holds == other.holds:
+            assert one.reach.length >= other.reach.length  # who announces, before who is only near
+
+
+@given(cases, st.randoms(use_true_random=False))
 def test_the_order_is_the_same_however_the_fleet_is_listed(
-    shot: Snapshot, title: str, session: str, chance: object
+    case: tuple[Snapshot, Question], chance: object
 ) -> None:
-    shuffled = list(shot.boxes)
-    chance.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert order(Snapshot(tuple(shuffled), shot.lengths), session, title) == order(shot, session, title)
+    shot, asked = case
+    reaches = list(shot.reaches)
+    chance.shuffle(reaches)  # type: ignore[attr-defined]
+    other = msgspec.structs.replace(shot, reaches=tuple(reaches))
+    assert order(other, asked) == order(shot, asked)
 
 
-@given(snapshots, names, names)
-def test_who_leaves_changes_nothing_among_those_who_stay(shot: Snapshot, title: str, session: str) -> None:
-    """Rendezvous hashing: sessions of the others are not moved about."""
-    everybody = order(shot, session, title)
-    for gone in everybody:
-        rest = Snapshot(tuple(item for item in shot.boxes if item.id != gone), shot.lengths)
-        assert order(rest, session, title) == [name for name in everybody if name != gone]
-
-
-@given(snapshots, names, names, st.integers(1, 10))
-def test_candidates_are_eligible_distinct_and_as_many_as_there_are(
-    shot: Snapshot, title: str, session: str, count: int
+@given(cases, st.integers(1, 10))
+def test_candidates_are_the_first_in_order_but_for_failure_domains(
+    case: tuple[Snapshot, Question], count: int
 ) -> None:
-    ranked = rank(title, session, shot)
-    chosen = select_candidates(ranked, count)
-    eligible = [item for item in ranked if item.place is not None]
-    healthy = [item for item in eligible if item.box.state is State.SERVING]
-    assert len(chosen) == min(count, len(healthy or eligible))
+    shot, asked = case
+    ranked = list(rank(asked, shot))
+    chosen = decide(asked, shot, count)
+    assert len(chosen) == min(count, len(ranked))
     assert len({item.box.id for item in chosen}) == len(chosen)
-    assert all(item in (healthy or eligible) for item in chosen)
+    ids = [item.box.id for item in ranked]
+    assert all(item.box.id in ids for item in chosen)
     if chosen:
-        assert chosen[0] is (healthy or eligible)[0]
+        assert chosen[0] == ranked[0]
+    if len(chosen) > 1 and len({domain(item) for item in ranked}) > 1:
+        assert domain(chosen[1]) != domain(chosen[0])
+    if len(chosen) > 2 and len({item.box.site for item in ranked}) > 1:
+        assert len({item.box.site for item in chosen}) > 1
 
 
-@given(snapshots, names, names, st.integers(2, 10))
-def test_candidates_stand_in_more_than_one_site_where_there_is_more_than_one(
-    shot: Snapshot, title: str, session: str, count: int
-) -> None:
-    ranked = rank(title, session, shot)
-    able = [item for item in ranked if item.place is not None]
-    able = [item for item in able if item.box.state is State.SERVING] or able
-    sites = {item.box.site for item in select_candidates(ranked, count)}
-    assert len(sites) >= min(2, len({item.box.site for item in able}))
-
-
-def test_the_last_of_one_site_gives_way_to_the_best_of_another() -> None:
-    shot = snapshot(
-        *(box(f"a{number}") for number in range(4)),
-        box("c1", "ixp-c"),
-        box("d1", "ixp-d"),
-        isp_a=24,
-        ixp_c=8,
-        ixp_d=0,
+@given(cases)
+def test_a_session_stays_where_it_is_while_that_may_be_answered(case: tuple[Snapshot, Question]) -> None:
+    shot, asked = case
+    first = next(iter(rank(msgspec.structs.replace(asked, incumbent=None), shot)), None)
+    if first is None or first.suspect:
+        return
+    full = Snapshot(
+        shot.now,
+        tuple(
+            msgspec.structs.replace(
+                at,
+                site=msgspec.structs.replace(
+                    at.site,
+                    boxes=tuple(
+                        msgspec.structs.replace(one, load_bps=one.throughput_bps * 2.0)
+                        if one.id == first.box.id
+                        else one
+                        for one in at.site.boxes
+                    ),
+                ),
+            )
+            for at in shot.reaches
+        ),
     )
-    ranked = rank("tt1", "session-1", shot)
-    assert [item.box.site for item in select_candidates(ranked, 3)] == ["isp-a", "isp-a", "ixp-c"]
-    assert [item.box.site for item in select_candidates(ranked, 2)] == ["isp-a", "ixp-c"]
-    assert [item.box.site for item in select_candidates(ranked, 1)] == ["isp-a"]
-    assert len(select_candidates(ranked, 10)) == 6
+    again = decide(msgspec.structs.replace(asked, incumbent=first.box.id), full, 3)
+    assert again[0].box.id == first.box.id
 
 
-def test_suspects_are_answered_only_when_nobody_else_is_left() -> None:
-    suspect, healthy = box("1", state=State.SUSPECT), box("2")
-    assert [
-        item.box.id for item in select_candidates(rank("t", "s", snapshot(suspect, healthy, isp_a=8)), 3)
-    ] == ["2"]
-    assert [item.box.id for item in select_candidates(rank("t", "s", snapshot(suspect, isp_a=8)), 3)] == ["1"]
+@given(cases)
+def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, Question]) -> None:
+    """Of sessions that were answered before; where there is no load to bound, of new ones too."""
+    shot, asked = case
+    asked = msgspec.structs.replace(asked, incumbent=None)
+    everybody = order(shot, asked)
+    for gone in everybody:
+        rest = Snapshot(
+            shot.now,
+            tuple(
+                msgspec.structs.replace(
+                    at,
+                    site=msgspec.structs.replace(
+                        at.site, boxes=tuple(one for one in at.site.boxes if one.id != gone)
+                    ),
+                )
+                for at in shot.reaches
+            ),
+            shot.weights,
+        )
+        for stays in everybody:
+            if stays != gone and not any(item.suspect for item in rank(asked, shot)):
+                again = msgspec.structs.replace(asked, incumbent=stays)
+                before, after = decide(again, shot, 1), decide(again, rest, 1)
+                assert (before[0].box.id == stays) <= (after[0].box.id == stays)
 
 
-def test_nobody_eligible_is_no_candidate() -> None:
-    assert select_candidates(rank("t", "s", snapshot(box("1", state=State.DOWN), isp_a=8)), 3) == []
-    assert select_candidates(rank("t", "s", snapshot(box("1"))), 3) == []
-    assert select_candidates([], 3) == []
+RACKS = snapshot(
+    reach(
+        site(
+            "isp-a",
+            box("a1", rack="r1"),
+            box("a2", rack="r1"),
+            box("a3", rack="r1"),
+            box("a4", rack="r2"),
+        )
+    ),
+    reach(site("ixp-c", box("c1")), 0),
+)
 
 
-def test_sessions_spread_over_those_who_hold_the_title_in_proportion_to_their_throughput() -> None:
-    shot = snapshot(box("big", throughput_bps=3000), box("small", throughput_bps=1000), isp_a=8)
-    first = Counter(order(shot, f"session-{number}")[0] for number in range(4000))
-    assert 0.72 < first["big"] / 4000 < 0.78
+def test_the_second_stands_in_another_rack_and_the_last_in_another_site() -> None:
+    for number in range(20):
+        asked = question(title=f"tt{number}")
+        first, second, third = decide(asked, RACKS, 3)
+        assert first.box.site == second.box.site == "isp-a"
+        assert first.box.failure_domain != second.box.failure_domain
+        assert third.box.id == "c1"
+        assert [item.box.site for item in decide(asked, RACKS, 2)] == ["isp-a", "isp-a"]
+        assert len(decide(asked, RACKS, 10)) == 5
 
 
-def test_a_title_that_nobody_holds_is_pulled_by_one_and_titles_spread() -> None:
-    shot = snapshot(box("1", holds=False), box("2", holds=False), isp_a=8)
-    assert len({order(shot, f"session-{number}")[0] for number in range(50)}) == 1
-    assert {order(shot, "session-1", f"tt{number}")[0] for number in range(50)} == {"1", "2"}
+def test_without_racks_the_second_stands_in_another_site() -> None:
+    shot = snapshot(
+        reach(site("isp-a", *(box(f"a{number}") for number in range(4)))),
+        reach(site("ixp-c", box("c1")), 8),
+        reach(site("ixp-d", box("d1")), 0),
+    )
+    assert [item.box.site for item in decide(question(), shot, 3)] == ["isp-a", "ixp-c", "isp-a"]
+    assert [item.box.site for item in decide(question(), shot, 1)] == ["isp-a"]
 
 
-def test_full_to_the_last_bit_below_the_limit_is_not_nearly_full() -> None:
-    assert not nearly_full(box("1", tx_bps=950))
-    assert nearly_full(box("1", tx_bps=951))
+def test_a_full_appliance_gives_way_to_its_site_the_site_to_the_exchange_and_that_to_nobody() -> None:
+    def shot(*loads: float) -> Snapshot:
+        one, two, three = loads
+        return snapshot(
+            reach(site("isp-a", box("a1", load_bps=one), box("a2", load_bps=two))),
+            reach(site("ixp-c", box("c1", load_bps=three)), 0),
+        )
+
+    assert set(order(shot(0, 0, 0))[:2]) == {"a1", "a2"}
+    assert order(shot(950, 0, 0)) == ["a2", "c1"]
+    assert order(shot(950, 949.5, 0)) == ["c1"]
+    assert order(shot(950, 950, 950)) == []
 
 
-@given(snapshots, names, names)
-def test_reasons_are_true(shot: Snapshot, title: str, session: str) -> None:
-    for item in rank(title, session, shot):
-        words, it = item.reason, item.box
-        if item.place is None:
-            if it.site not in shot.lengths:
-                assert words == f"site {it.site} announces no prefix that holds the client"
-            elif not it.licensed:
-                assert words == f"the title is not licensed where site {it.site} stands"
-            else:
-                assert words.startswith(it.state.value)
-            continue
-        found = re.match(r"(isp|ixp) site (\S+), announces the client's /(\d+), ", words)
+def test_suspects_are_answered_only_when_nobody_serves() -> None:
+    silent = box("1", silent_at=NOW - 1)
+    assert order(snapshot(reach(site("isp-a", silent, box("2"))))) == ["2"]
+    assert order(snapshot(reach(site("isp-a", silent)))) == ["1"]
+    # Who serves and is full is not dead: its viewers would meet the load that it fled from at the suspect.
+    assert order(snapshot(reach(site("isp-a", silent, box("2", load_bps=1000))))) == []
+    assert order(snapshot(reach(site("isp-a", box("1", silent_at=NOW - 27))))) == []
+
+
+def test_who_just_failed_the_asker_is_left_out() -> None:
+    asked = question(excluded=frozenset({"a1", "c1"}))
+    assert "a1" not in order(RACKS, asked)
+    assert {item.box.id for item in decide(asked, RACKS, 10)} == {"a2", "a3", "a4"}
+
+
+def test_of_a_title_that_is_not_in_the_catalog_everybody_would_pull() -> None:
+    asked = msgspec.structs.replace(question(), bit=NOBODY_HOLDS)
+    assert not any(item.holds for item in rank(asked, RACKS))
+
+
+def test_sites_are_equally_near_within_a_quarter_and_fifty_kilometres() -> None:
+    def near(*distances_km: float | None) -> list[list[float | None]]:
+        made = [
+            reach(site(f"isp-{number}", box(f"b{number}")), distance_km=distance_km)
+            for number, distance_km in enumerate(distances_km)
+        ]
+        return [[item.distance_km for item in group] for group in groups(made)]
+
+    assert near(0.0, 50.0, 51.0) == [[0.0, 50.0], [51.0]]
+    assert near(1000.0, 1250.0, 1251.0) == [[1000.0, 1250.0], [1251.0]]
+    assert near(None, 10.0, None) == [[10.0], [None, None]]
+
+
+def test_sites_that_announce_nothing_come_after_those_that_do_exchanges_first() -> None:
+    shot = snapshot(
+        Reach(site("regional-e", box("e")), -1, None, 1.0),
+        Reach(site("ixp-d", box("d")), -1, None, 2000.0),
+        Reach(site("ixp-c", box("c")), -1, None, 100.0),
+        reach(site("regional-a", box("a")), 0, None, 5000.0),
+    )
+    assert order(shot) == ["a", "c", "d", "e"]
+
+
+@given(cases)
+def test_reasons_are_true(case: tuple[Snapshot, Question]) -> None:
+    shot, asked = case
+    for item in rank(asked, shot):
+        words, it = reason(item), item.box
+        found = re.match(r"(isp|ixp|regional) site (\S+), (.*)\Z", words)
         assert found is not None
-        assert found.groups() == (it.tier.value, it.site, str(shot.lengths[it.site]))
-        assert ("holds the title" in words) == it.holds
-        assert ("would pull" in words) == (not it.holds)
-        assert ("suspect" in words) == (it.state is State.SUSPECT)
-        assert ("nearly full" in words) == nearly_full(it)
+        assert found.groups()[:2] == (it.tier.value, it.site)
+        assert (f"announces the client's /{item.reach.length}" in words) == (item.reach.route is not None)
+        assert ("holds the title" in words) == item.holds
+        assert ("would pull" in words) == (not item.holds)
+        assert ("suspect" in words) == item.suspect
+    for told in explain(asked, shot, []):
+        if told.place is None and told.box.state_at(NOW) is not State.SERVING:
+            state = told.box.state_at(NOW).value
+            assert told.reason.startswith((state, "the title is not licensed", "the asker says"))

@@ -1,0 +1,176 @@
+"""Which sites announce a client, and how well: the fleet file and BGP, in one table that changes in place. Pure.
+
+Every appliance of a site should announce the same. Where they do not, the site has what any of them
+announces, with the best attributes that any of them has for it, and the difference is told (`differences`):
+a router that forgot one of them must not take its viewers from the rest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from contracts.fleet import Fleet, Site, Tier
+from contracts.route import Attributes
+from steering.preference import Route, order_of, written_attributes
+from steering.prefixes import Address, PrefixTable
+from steering.routes import Change, Prefix, Routes, Table, parse_prefix
+
+STEP: Final = 1000
+"""Prefixes that are looked at anew in one go: a millisecond or two, in which nobody is answered."""
+
+
+@dataclass(slots=True)
+class _Site:
+    name: str
+    tier: Tier = Tier.ISP
+    written: Attributes = field(default_factory=Attributes)
+    prefixes: frozenset[Prefix] = frozenset()
+    """Of the fleet file."""
+    appliances: tuple[str, ...] = ()
+    routes: dict[Attributes, Route] = field(default_factory=dict)
+
+    def route(self, attributes: Attributes) -> Route:
+        found = self.routes.get(attributes)
+        if found is None:
+            found = self.routes[attributes] = Route(self.name, attributes, order_of(self.tier, attributes))
+        return found
+
+
+class Announced:
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._table: PrefixTable[tuple[Route, ...]] = PrefixTable()
+        self._sites: dict[str, _Site] = {}
+        self._site_of: dict[str, str] = {}
+        self._interned: dict[tuple[Route, ...], tuple[Route, ...]] = {}
+        self._behind: deque[tuple[str, Sequence[Prefix]]] = deque()
+        """Prefixes by site that changed and were not looked at yet."""
+        routes.listeners.append(self._changed)
+
+    def __len__(self) -> int:
+        """How many prefixes are announced by anybody."""
+        return len(self._table)
+
+    def matches(self, address: Address) -> list[tuple[int, tuple[Route, ...]]]:
+        """(prefix length, the routes to it) of each prefix that holds the address, the longest first."""
+        return self._table.matches(address)
+
+    def step(self) -> bool:
+        """Looks at no more than `STEP` of the prefixes that changed; whether there are more."""
+        if self._behind:
+            site, prefixes = self._behind.popleft()
+            self._revisit(site, prefixes)
+        return bool(self._behind)
+
+    def catch_up(self) -> Iterator[None]:
+        """Takes every step; who drives it lets others have their turn in between."""
+        while self.step():
+            yield
+
+    def read(self, fleet: Fleet) -> None:
+        """Another fleet file is in force. All that differs is looked at, however long it takes."""
+        left = [
+            Site(name, Tier.ISP, (), ()) for name in self._sites.keys() - {site.id for site in fleet.sites}
+        ]
+        touched = {site.id: self._differs(site) for site in (*fleet.sites, *left)}
+        self._site_of = {box.id: site.id for site in fleet.sites for box in site.appliances}
+        for name, prefixes in touched.items():
+            self._revisit(name, prefixes)
+        for gone in left:
+            del self._sites[gone.id]
+
+    def _differs(self, site: Site) -> set[Prefix]:
+        """Takes what the fleet file says of ``site``; the prefixes to which that makes a difference."""
+        mine = self._sites.setdefault(site.id, _Site(site.id))
+        before = mine.tier, mine.written, mine.prefixes, mine.appliances
+        mine.tier, mine.written = site.tier, written_attributes(site.tier, site.peering)
+        mine.prefixes = frozenset(map(_written, site.prefixes))
+        mine.appliances = tuple(box.id for box in site.appliances)
+        if before[:2] == (mine.tier, mine.written):
+            prefixes = set(before[2] ^ mine.prefixes)
+            speakers = set(before[3]) ^ set(mine.appliances)
+        else:
+            mine.routes.clear()
+            prefixes = set(before[2] | mine.prefixes)
+            speakers = {*before[3], *mine.appliances}
+        for name in speakers:
+            prefixes.update(self._routes.table(name))
+        return prefixes
+
+    def count(self, appliance: str) -> int:
+        """How many prefixes it announces over BGP."""
+        return len(self._routes.table(appliance))
+
+    def differences(self, site: str) -> dict[str, int]:
+        """By appliance that speaks BGP: prefixes that another of the site announces, and it does not or worse."""
+        mine = self._sites[site]
+        tables = {name: table for name in mine.appliances if (table := self._routes.table(name))}
+        if len({id(table) for table in tables.values()}) < 2:
+            return {}
+        found = dict.fromkeys(tables, 0)
+        for prefix in frozenset().union(*tables.values()):
+            heard = {
+                name: order_of(mine.tier, table[prefix]) for name, table in tables.items() if prefix in table
+            }
+            best = min(heard.values())
+            for name in tables:
+                found[name] += heard.get(name) != best
+        return {name: count for name, count in found.items() if count}
+
+    def _changed(self, change: Change) -> None:
+        site = self._site_of.get(change.appliance)
+        if site is None:
+            return
+        prefixes = [*change.announced, *change.withdrawn]
+        for at in range(0, len(prefixes), STEP):
+            self._behind.append((site, prefixes[at : at + STEP]))
+        if len(self._behind) == 1:
+            self.step()
+
+    def _revisit(self, site: str, prefixes: Iterable[Prefix]) -> None:
+        """Works out anew what the site has each of ``prefixes`` by."""
+        mine = self._sites.get(site)
+        if mine is None:
+            return
+        tables: list[Table] = list({id(t): t for t in map(self._routes.table, mine.appliances) if t}.values())
+        known: dict[int, Route] = {}
+        written = mine.route(mine.written)
+        for prefix in prefixes:
+            best = written if prefix in mine.prefixes else None
+            for table in tables:
+                attributes = table.get(prefix)
+                if attributes is None:
+                    continue
+                route = known.get(id(attributes))
+                if route is None:
+                    route = known[id(attributes)] = mine.route(attributes)
+                if best is None or route.order < best.order:
+                    best = route
+            self._put(site, prefix, best)
+
+    def _put(self, site: str, prefix: Prefix, route: Route | None) -> None:
+        found = self._table.get(prefix) or ()
+        for item in found:
+            if item.site == site:
+                if item is route:
+                    return
+                found = tuple([other for other in found if other is not item])
+                break
+        if route is not None:
+            found = (*found, route)
+        if found:
+            self._table.put(prefix, self._interned.setdefault(found, found))
+        else:
+            self._table.drop(prefix)
+
+
+def _written(text: str) -> Prefix:
+    """As the operator wrote it, which `contracts.fleet` has looked at: an address and a mask may stand there."""
+    try:
+        return parse_prefix(text)
+    except ValueError:
+        return parse_prefix(str(ipaddress.ip_network(text)))

@@ -1,0 +1,120 @@
+"""From a question to its answer: who may have the title, which appliances, signed. No HTTP here."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from contracts.catalog import is_licensed
+from contracts.problem import Problem
+from contracts.steer import Candidate, SteerRequest, SteerResponse
+from steering.config import Config
+from steering.fleet import FleetView
+from steering.holdings import Title
+from steering.keys import Signer
+from steering.rank import Considered, Placed, Question, decide, explain, reason
+from steering.request import Refused
+from steering.sessions import Session, Sessions
+from steering.snapshot import NOBODY_HOLDS, Snapshot
+
+TTL_S: Final = 30
+"""How soon a player asks again, and how long a playback service may keep an answer."""
+MAX_PATHWAYS: Final = 10
+
+_RETRY_S: Final = (2.0, 8.0)
+"""Drawn anew for each who is refused: all of a midnight's starts must not come back in one second."""
+
+
+class Answering:
+    """``chance`` gives a number of 0 to 1."""
+
+    def __init__(self, config: Config, view: FleetView, signer: Signer, chance: Callable[[], float]) -> None:
+        self._config = config
+        self._signer = signer
+        self._chance = chance
+        self.sessions = Sessions()
+        self.view = view
+
+    def steer(self, asked: SteerRequest, now: float, wall: float) -> SteerResponse:
+        """Raises `Refused`. ``now`` is the monotonic clock, ``wall`` seconds since 1970."""
+        title = self.playable(asked)
+        session = asked.session or secrets.token_urlsafe(12)
+        known = self.sessions.get(session, wall) if asked.session is not None else None
+        question = self._question(asked, title, session, known)
+        chosen = decide(question, self._snapshot(asked.client_ip, now), asked.count)
+        if not chosen:
+            raise self.nobody()
+        token, expires_at = self._signer.sign(
+            asked.title, session, wall, self._config.token_ttl_s, asked.client_ip
+        )
+        first = chosen[0].box.id
+        if first != question.incumbent:
+            self.view.give(first, question.bitrate_bps)
+        self.sessions.put(
+            session, Session(asked.client_ip, asked.title, expires_at, first, asked.max_height), wall
+        )
+        candidates = tuple([_candidate(item, title, token) for item in chosen])
+        return SteerResponse(session, TTL_S, candidates, token, expires_at)
+
+    def playable(self, asked: SteerRequest) -> Title:
+        """The title, when this viewer may have it; raises `Refused`."""
+        title = self.view.content.titles.get(asked.title)
+        if title is None:
+            if self.view.content.catalog is None:
+                raise Refused(Problem.UNAVAILABLE, "the catalog was not read yet", retry_s=2)
+            raise Refused(Problem.UNKNOWN_TITLE)
+        if not is_licensed(title.countries, asked.country):
+            where = "the question names no country" if asked.country is None else asked.country
+            raise Refused(Problem.NOT_LICENSED, where)
+        return title
+
+    def pathways(self, name: str, session: Session, now: float) -> list[str]:
+        """Where a session that was answered before may play, best first; none when nobody may be answered."""
+        asked = SteerRequest(session.client_ip, session.title, name, max_height=session.max_height)
+        title = self.view.content.titles.get(session.title)
+        question = self._question(asked, title, name, session)
+        return [
+            item.box.id for item in decide(question, self._snapshot(session.client_ip, now), MAX_PATHWAYS)
+        ]
+
+    def explain(self, asked: SteerRequest, now: float, wall: float) -> tuple[list[Considered], set[str]]:
+        """Every appliance of the fleet, and the ids of those that would be answered."""
+        known = self.sessions.get(asked.session, wall) if asked.session is not None else None
+        title = self.view.content.titles.get(asked.title)
+        question = self._question(asked, title, asked.session or "", known)
+        snapshot = self._snapshot(asked.client_ip, now)
+        chosen = {item.box.id for item in decide(question, snapshot, asked.count)}
+        return explain(question, snapshot, self.view.elsewhere(snapshot)), chosen
+
+    def nobody(self) -> Refused:
+        low, high = _RETRY_S
+        retry_s = low + (high - low) * self._chance()
+        return Refused(Problem.UNAVAILABLE, "no appliance can serve this client now", retry_s=retry_s)
+
+    def _snapshot(self, client_ip: str, now: float) -> Snapshot:
+        return self.view.snapshot(ipaddress.ip_address(client_ip), now)
+
+    def _question(
+        self, asked: SteerRequest, title: Title | None, session: str, known: Session | None
+    ) -> Question:
+        """An unknown title, which only an explanation asks for, is one that nobody holds."""
+        default = self._config.start_bitrate_bps
+        return Question(
+            asked.title,
+            session,
+            NOBODY_HOLDS if title is None else title.bit(asked.max_height),
+            default if title is None else title.bitrate_bps(asked.max_height, asked.max_bitrate_bps, default),
+            None if title is None else title.countries,
+            frozenset(asked.exclude),
+            known.appliance if known is not None and known.title == asked.title else None,
+        )
+
+
+def _candidate(item: Placed, title: Title, token: str) -> Candidate:
+    box = item.box
+    base = f"{box.url}/URISigningPackage={token}/"
+    return Candidate(
+        box.id, box.site, box.tier.value, base, base + title.hls, base + title.dash, reason(item)
+    )

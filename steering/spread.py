@@ -1,0 +1,98 @@
+"""How starts are spread over appliances and sites that are equally near. Pure.
+
+Inside a site: rendezvous hashing of the title with bounded loads. All starts of a title go to the same appliances in
+the same order, so that it is in the memory of few; none takes more than `BOUND` of the mean share, and what
+is above goes to the next in the title's order. One title that everybody starts at midnight so ends up on all.
+
+Between sites that nothing else tells apart: the less loaded of the two that the session's hash names.
+
+Source: Mirrokni, Thorup, Zadimoghaddam, Consistent Hashing with Bounded Loads (2018); Schindelhauer and
+Schomaker, Weighted Distributed Hash Tables (2005), logarithmic method; Mitzenmacher, The Power of Two
+Choices (2001).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol, TypeVar
+
+from xxhash import xxh3_64_intdigest
+
+from steering.snapshot import Box
+
+FULL: Final = 0.95
+"""Of its throughput: nothing new goes to an appliance above it. What is measured lags behind what flows."""
+BOUND: Final = 1.1
+SLACK: Final = 0.005
+"""Of throughput, that an appliance may carry above the mean while the mean is small: no use in moving a title about
+between appliances that have nothing to do."""
+_WORTH_IT: Final = 0.01
+"""Of throughput: two sites whose shares differ by less are equally loaded."""
+
+
+class _Weighted(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def throughput_bps(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=_Weighted)
+
+
+def distance(item: _Weighted, what: bytes, weight: float = 1.0) -> float:
+    """Weighted rendezvous: the smallest wins, in proportion to throughput."""
+    number = xxh3_64_intdigest(what, item.seed)
+    return -math.log((number + 0.5) / 2**64) / (item.throughput_bps * weight)
+
+
+def seed_of(name: str) -> int:
+    return xxh3_64_intdigest(name.encode())
+
+
+def in_order(items: Sequence[Item], what: str) -> list[Item]:
+    """By hash alone."""
+    raw = what.encode()
+    return sorted(items, key=lambda item: (distance(item, raw), item.id))
+
+
+def bound_of(load_bps: float, throughput_bps: float) -> float:
+    """The share that an appliance may carry where together they carry ``load_bps``."""
+    mean = load_bps / throughput_bps
+    return max(mean * BOUND, mean + SLACK)
+
+
+def spread(title: str, bitrate_bps: float, boxes: Sequence[Box], weights: Mapping[str, float]) -> list[Box]:
+    """Those with room for ``bitrate_bps`` more, the first to be asked first."""
+    name = title.encode()
+    load, capacity = bitrate_bps, 0.0
+    for box in boxes:
+        load += box.load_bps
+        capacity += box.throughput_bps * weights[box.id] if box.id in weights else box.throughput_bps
+    bound = bound_of(load, capacity) if capacity else 0.0
+    under: list[tuple[float, str, Box]] = []
+    over: list[tuple[float, str, Box]] = []
+    for box in boxes:
+        share = (box.load_bps + bitrate_bps) / box.throughput_bps
+        if share > FULL:
+            continue
+        weight = weights.get(box.id, 1.0) if weights else 1.0
+        if share <= bound * weight:
+            under.append((distance(box, name, weight), box.id, box))
+        else:
+            over.append((share / weight, box.id, box))
+    under.sort()
+    over.sort()
+    return [item[2] for item in under + over]
+
+
+def two_choices(shares: Sequence[tuple[Item, float]], session: str) -> list[Item]:
+    """Sites in the session's order, the less loaded of the first two in front."""
+    by_hash = in_order([item for item, _ in shares], session)
+    share = {item.id: share for item, share in shares}
+    if len(by_hash) > 1 and share[by_hash[1].id] + _WORTH_IT < share[by_hash[0].id]:
+        by_hash[0], by_hash[1] = by_hash[1], by_hash[0]
+    return by_hash

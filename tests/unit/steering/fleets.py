@@ -1,0 +1,115 @@
+"""Fleets for the laws of decisions: written by a test, or drawn."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from contracts.fleet import Tier
+from contracts.route import Attributes, Origin, Peering
+from steering.health import State
+from steering.preference import Route, order_of
+from steering.rank import Question
+from steering.snapshot import Box, Reach, SiteView, Snapshot
+from steering.spread import seed_of
+
+NOW = 100.0
+HELD = 6
+"""The bit of the title in question."""
+ALL = b"\xff\xff"
+
+
+def box(
+    name: str,
+    *,
+    rack: str = "",
+    state: State = State.SERVING,
+    throughput_bps: int = 1000,
+    load_bps: float = 0.0,
+    holds: bool = True,
+    silent_at: float = NOW + 4,
+) -> Box:
+    held = ALL if holds else b""
+    url = f"http://{name}:8080"
+    return Box(name, "", Tier.ISP, url, rack, throughput_bps, seed_of(name), state, silent_at, load_bps, held)
+
+
+def site(name: str, *boxes: Box, country: str | None = None) -> SiteView:
+    tier = Tier(name.split("-")[0])
+    mine = tuple(
+        Box(
+            *(item.id, name, tier, item.url, item.failure_domain, item.throughput_bps, item.seed),
+            *(item.state, item.silent_at, item.load_bps, item.holdings),
+        )
+        for item in boxes
+    )
+    return SiteView(name, tier, country, None, sum(item.throughput_bps for item in mine), seed_of(name), mine)
+
+
+def reach(
+    at: SiteView, length: int = 24, attributes: Attributes | None = None, distance_km: float | None = None
+) -> Reach:
+    peering = Peering.EMBEDDED if at.tier is Tier.ISP else Peering.PUBLIC
+    attributes = attributes or Attributes(peering=peering)
+    return Reach(at, length, Route(at.id, attributes, order_of(at.tier, attributes)), distance_km)
+
+
+def question(
+    session: str = "session-1", title: str = "tt1", bitrate_bps: float = 1.0, **more: object
+) -> Question:
+    return Question(title, session, HELD, bitrate_bps, **more)  # type: ignore[arg-type]
+
+
+attributes = st.builds(
+    Attributes,
+    st.integers(99, 101),
+    st.lists(st.integers(1, 3), max_size=2).map(tuple),
+    st.sampled_from(Origin),
+    st.integers(0, 1),
+    st.booleans(),
+    st.sampled_from(Peering),
+)
+boxes = st.builds(
+    box,
+    st.integers(0, 999).map(lambda number: f"b{number}"),
+    rack=st.sampled_from(["", "r1", "r2"]),
+    state=st.sampled_from([*State, State.SERVING, State.SERVING]),
+    throughput_bps=st.integers(1, 5).map(lambda times: 1000 * times),
+    load_bps=st.integers(0, 1200).map(float),
+    holds=st.booleans(),
+    silent_at=st.sampled_from([NOW + 4, NOW - 1, NOW - 100]),
+)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    found = draw(st.lists(boxes, max_size=12, unique_by=lambda item: item.id))
+    names = ["isp-a", "isp-b", "ixp-c", "ixp-d", "regional-e"]
+    placed: dict[str, list[Box]] = {}
+    for item in found:
+        placed.setdefault(draw(st.sampled_from(names)), []).append(item)
+    reaches = []
+    for name, mine in placed.items():
+        at = site(name, *mine, country=draw(st.sampled_from([None, "DE", "FR"])))
+        distance_km = draw(st.none() | st.floats(0, 20_000))
+        announced = reach(at, draw(st.sampled_from([0, 16, 24])), draw(attributes), distance_km)
+        beyond = Reach(at, -1, None, distance_km)
+        reaches.append(draw(st.sampled_from([announced, announced, beyond])))
+    names_of = [item.id for item in found] or ["none"]
+    weights = draw(st.dictionaries(st.sampled_from(names_of), st.floats(0.25, 1), max_size=3))
+    return Snapshot(NOW, tuple(reaches), weights)
+
+
+@st.composite
+def questions(draw: st.DrawFn, snapshot: Snapshot) -> Question:
+    everybody = [item.id for at in snapshot.reaches for item in at.site.boxes] or ["none"]
+    return question(
+        draw(st.text("abc", max_size=2)),
+        draw(st.text("abc", max_size=2)),
+        float(draw(st.integers(1, 400))),
+        countries=draw(st.none() | st.just(("DE",))),
+        excluded=frozenset(draw(st.lists(st.sampled_from(everybody), max_size=2))),
+        incumbent=draw(st.none() | st.sampled_from(everybody)),
+    )
+
+
+cases = snapshots().flatmap(lambda shot: st.tuples(st.just(shot), questions(shot)))

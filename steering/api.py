@@ -8,7 +8,6 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -17,35 +16,47 @@ from aiohttp import web
 
 from contracts import heartbeat, steer
 from contracts.documents import BadDocument, decode
-from contracts.problem import MEDIA_TYPE, Problem, render
-from contracts.token import TokenRefused, verify_identity
+from contracts.problem import Problem
+from contracts.token import KeyRing, TokenRefused, verify_identity
 from daemon.log import event
-from steering.answering import TTL_S, Answering
+from steering.answering import Answering
 from steering.apikeys import ApiKey, Scope, find_api_key
 from steering.budget import Budget
 from steering.config import Config
 from steering.fleet import FleetView, Replayed
 from steering.keys import Signer
+from steering.manifests import Manifests
 from steering.metrics import Metrics
 from steering.openapi import openapi
-from steering.report import ApplianceReport, ConsideredReport, Explanation, FleetReport, SteeringManifest
+from steering.players import Players
+from steering.rendering import as_json, problem, refusal
+from steering.report import ApplianceReport, ConsideredReport, Explanation, FleetReport
 from steering.request import Refused, bad_field, bearer, read_body
 from steering.revocations import RevocationList, TooMany
 
 log = logging.getLogger("steering")
 
 _BODY_UNREAD: Final = {
-    problem.status for problem in (Problem.BAD_REQUEST, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE)
+    item.status for item in (Problem.BAD_REQUEST, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE)
 }
 
 
 class Api:
-    def __init__(self, config: Config, view: FleetView, signer: Signer, api_keys: Iterable[ApiKey]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        view: FleetView,
+        signer: Signer,
+        api_keys: Iterable[ApiKey],
+        manifests: Manifests,
+        public_keys: KeyRing,
+    ) -> None:
         self._config = config
         self._revocations = RevocationList(
             Path(config.state_dir) / "revocations.json", lambda: secrets.token_hex(8)
         )
         self.answering = Answering(config, view, signer, random.random)
+        self.players = Players(config, self.answering, manifests, public_keys, self._revocations.is_revoked)
         self._budgets: dict[ApiKey, Budget] = {}
         self.replace_keys(api_keys)
         self.view = view
@@ -64,8 +75,7 @@ class Api:
         app.add_routes(
             [
                 web.post("/v1/steer", self._steer),
-                web.get("/v1/steer/{session}/hls", self._manifest),
-                web.get("/v1/steer/{session}/dash", self._manifest),
+                *self.players.routes(),
                 web.post("/v1/revoke", self._revoke),
                 web.post(heartbeat.PATH, self._heartbeat),
                 web.get("/v1/fleet", self._fleet),
@@ -86,19 +96,15 @@ class Api:
         try:
             return await handler(request)
         except Refused as refused:
-            answer = _problem(refused.problem, refused.detail, refused.field)
-            if refused.retry_s:
-                answer.headers["Retry-After"] = str(max(1, round(refused.retry_s)))
-            if refused.problem.status == HTTPStatus.UNAUTHORIZED:
-                answer.headers["WWW-Authenticate"] = "Bearer"
+            answer = refusal(refused)
         except web.HTTPNotFound:
-            answer = _problem(Problem.NOT_FOUND)
+            answer = problem(Problem.NOT_FOUND)
         except web.HTTPMethodNotAllowed as error:
-            answer = _problem(Problem.METHOD)
+            answer = problem(Problem.METHOD)
             answer.headers["Allow"] = error.headers["Allow"]
         except Exception:
             log.exception("request failed")
-            answer = _problem(Problem.INTERNAL)
+            answer = problem(Problem.INTERNAL)
         if answer.status in _BODY_UNREAD:
             answer.force_close()  # whatever is left of the body is nobody's
         return answer
@@ -127,30 +133,7 @@ class Api:
                     )
                 except BadDocument as error:
                     raise bad_field(error.why) from None
-                return _json(self.answering.steer(question, time.monotonic(), time.time()))
-
-    async def _manifest(self, request: web.Request) -> web.Response:
-        """The content-steering manifest of a session.
-
-        Source: draft-pantos-hls-rfc8216bis section 7.2; DASH-IF content steering, ETSI TS 103 998.
-        A session stays with its appliance however full that is: all viewers of a full one would leave it at
-        once, and come back with the next manifest.
-        """
-        name = request.match_info["session"]
-        session = self.answering.sessions.get(name, time.time())
-        if session is None:
-            answer = _problem(Problem.UNKNOWN_SESSION)
-        elif pathways := self.answering.pathways(name, session, time.monotonic()):
-            uri = f"{self._config.public_url}{request.path}"
-            answer = _json(SteeringManifest(TTL_S, uri, tuple(pathways)))
-        else:
-            # An empty list is no order. A player that gets an error stays where it is and asks again.
-            refused = self.answering.nobody()
-            answer = _problem(refused.problem, refused.detail)
-            answer.headers["Retry-After"] = str(round(refused.retry_s))
-        # Players in browsers, on any page of any playback service, must be able to read the refusal too.
-        answer.headers.update({"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"})
-        return answer
+                return as_json(self.answering.steer(question, time.monotonic(), time.time()))
 
     async def _revoke(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.REVOKE)
@@ -166,7 +149,7 @@ class Api:
         except TooMany as error:
             raise Refused(Problem.UNAVAILABLE, str(error), retry_s=60) from None
         event(log, "session revoked", session=wanted.session)
-        return _json(steer.Revoked(wanted.session, until))
+        return as_json(steer.Revoked(wanted.session, until))
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         with self.metrics.hearing():
@@ -196,7 +179,7 @@ class Api:
                 raise bad_field(error.why) from None
         news = self._revocations.news(beat.revocations)
         serial = self.view.routes.serial(beat.appliance)
-        return _json(heartbeat.HeartbeatReply(state.value, self.view.content.plan, news, serial))
+        return as_json(heartbeat.HeartbeatReply(state.value, self.view.content.plan, news, serial))
 
     async def _fleet(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.READ)
@@ -224,7 +207,7 @@ class Api:
                         routes_worse=differ.get(box.id, 0),
                     )
                 )
-        return _json(
+        return as_json(
             FleetReport(
                 tuple(rows),
                 self.view.content.catalog,
@@ -267,7 +250,7 @@ class Api:
             for item in considered
         )
         known = question.title in self.view.content.titles
-        return _json(Explanation(question.client_ip, question.title, known, outcome, detail, reports))
+        return as_json(Explanation(question.client_ip, question.title, known, outcome, detail, reports))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -294,13 +277,4 @@ class Api:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _openapi(self, _: web.Request) -> web.Response:
-        return _json(openapi())
-
-
-def _problem(problem: Problem, detail: str | None = None, field: str | None = None) -> web.Response:
-    body = render(problem, detail, field=field)
-    return web.Response(status=problem.status, body=body, content_type=MEDIA_TYPE)
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value) + b"\n", content_type="application/json")
+        return as_json(openapi())

@@ -30,6 +30,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bitrate."""
     content_refresh_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
     """How often S3 is asked for a newer catalog or plan."""
+    manifest_ttl_s: Annotated[int, Meta(ge=1, le=3600)] = 30
+    """How soon a player that steers by itself asks again for the order of its appliances."""
     requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0
     """Of one API key."""
     plan_key: (

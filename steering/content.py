@@ -17,6 +17,7 @@ from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
 from daemon.s3 import S3Config, S3Error, Trouble, get, open_client
 from steering.holdings import HD_LINES, Title, holdings_of
+from steering.manifests import MAX_MANIFEST_BYTES
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,10 @@ class ContentReader:
             if error.trouble is Trouble.NO_OBJECT:
                 raise BadDocument(key, "is not signed, and only signed plans are believed here") from None
             raise
+
+    def manifest(self, key: str) -> bytes:
+        """A manifest as it was published. Raises `S3Error`, `BadDocument`."""
+        return self._get(f"media/{key}", MAX_MANIFEST_BYTES)
 
     def _get(self, key: str, limit_bytes: int) -> bytes:
         return get(self._client, self._bucket, key, limit_bytes=limit_bytes)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from contracts.heartbeat import PlanProgress
+from steering.pathways import Clone
 
 
 class ApplianceReport(msgspec.Struct, frozen=True):
@@ -57,10 +60,11 @@ class Explanation(msgspec.Struct, frozen=True):
     considered: tuple[ConsideredReport, ...]
 
 
-class SteeringManifest(msgspec.Struct, frozen=True):
+class SteeringManifest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of HLS and of DASH alike: draft-pantos-hls-rfc8216bis section 7.2, ETSI TS 103 998."""
 
+    version: Literal[1] = msgspec.field(name="VERSION")
     ttl_s: int = msgspec.field(name="TTL")
     reload_uri: str = msgspec.field(name="RELOAD-URI")
     pathway_priority: tuple[str, ...] = msgspec.field(name="PATHWAY-PRIORITY")
-    version: int = msgspec.field(name="VERSION", default=1)
+    pathway_clones: tuple[Clone, ...] = msgspec.field(name="PATHWAY-CLONES", default=())

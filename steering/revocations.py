@@ -44,6 +44,9 @@ class RevocationList:
         replace_file(self._file, msgspec.to_builtins(changed), mode=0o640)
         self._stored = changed
 
+    def is_revoked(self, session: str) -> bool:
+        return session in self._stored.until
+
     def news(self, known: str) -> Revocations | None:
         """The list for an appliance that has the version ``known``; None when that is this one."""
         stored = self._stored

@@ -28,7 +28,8 @@ from steering.apikeys import load_api_keys
 from steering.config import Config
 from steering.content import ContentReader, load_plan_keys
 from steering.fleet import FleetView
-from steering.keys import Paths, Signer
+from steering.keys import Paths, Signer, load_public
+from steering.manifests import Manifests
 from steering.roster import Roster
 
 log = logging.getLogger("steering")
@@ -58,7 +59,9 @@ def serve(config: Config) -> int:
         )
     except OSError as error:
         raise CommandError(f"listen: {config.listen}: {error.strerror}") from None
-    uvloop.run(_run(config, Api(config, view, signer, api_keys), reader, sock))
+    manifests = Manifests(lambda key: _aside(reader.manifest, key))
+    api = Api(config, view, signer, api_keys, manifests, load_public(paths))
+    uvloop.run(_run(config, api, reader, sock))
     return 0
 
 
@@ -138,17 +141,21 @@ async def _watchdog() -> None:
 
 async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
     """SIGHUP: another fleet file and other API keys, or the old ones if anything is wrong with them."""
+    paths = Paths(Path(config.state_dir))
     while True:
         await asked.wait()
         asked.clear()
         try:
             roster = await _aside(Roster.read, Path(config.fleet))
-            api_keys = load_api_keys(Paths(Path(config.state_dir)).api_keys)
+            api_keys = load_api_keys(paths.api_keys)
+            signer = Signer.load(paths, bind_networks=config.bind_networks)
+            public_keys = load_public(paths)
         except ConfigError as error:
             event(log, "reload refused, fleet and API keys stay as they were", logging.ERROR, why=str(error))
             continue
         api.view.replace(roster)
         api.replace_keys(api_keys)
+        api.answering.signer, api.players.keys = signer, public_keys
         event(log, "reloaded", appliances=len(roster.appliances), api_keys=len(api_keys))
 
 

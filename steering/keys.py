@@ -12,7 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey
 
 from contracts import clientnetwork
-from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, scope_of
+from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, KeyRing, scope_of
 from daemon.config import ConfigError
 from steering.apikeys import add_api_key
 from steering.statefile import replace_file
@@ -57,6 +57,16 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
     if paths.api_keys.exists() and not new_api_key:
         return None
     return add_api_key(paths.api_keys, None)
+
+
+def load_public(paths: Paths) -> KeyRing:
+    """What appliances believe, and whoever else shall; raises `ConfigError`."""
+    try:
+        return KeyRing.from_jwks(paths.public.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{paths.public}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{paths.public}: {error}") from None
 
 
 def publish(paths: Paths, key: ECKey) -> None:

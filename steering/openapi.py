@@ -21,12 +21,20 @@ _SECURITY: Final = {
 }
 _SESSION: Final = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}}
 
+_PATHWAYS: Final = {
+    "name": "pathways",
+    "in": "query",
+    "required": False,
+    "description": "ids that the player's manifest has, with commas between them: others are told as clones",
+    "schema": {"type": "string"},
+}
+
 
 def openapi() -> dict[str, Any]:
     """Every route of the service, and nothing else (a test compares)."""
     _, schemas = msgspec.json.schema_components(_SCHEMAS, ref_template="#/components/schemas/{name}")
     manifest = {
-        "parameters": [_SESSION],
+        "parameters": [_SESSION, _PATHWAYS],
         "get": _operation(
             "content-steering manifest of a session", "SteeringManifest", refusals=(404, 503), security=None
         ),
@@ -51,6 +59,18 @@ def openapi() -> dict[str, Any]:
             },
             "/v1/steer/{session}/hls": manifest,
             "/v1/steer/{session}/dash": manifest,
+            "/URISigningPackage={token}/{key}": {
+                "parameters": [
+                    {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}},
+                    {"name": "key", "in": "path", "required": True, "schema": {"type": "string"}},
+                ],
+                "get": _operation(
+                    "a title's HLS playlist or MPD with every pathway of the token's session in it",
+                    None,
+                    refusals=(403, 404, 502, 503),
+                    security=None,
+                ),
+            },
             "/v1/revoke": {
                 "post": _operation(
                     "takes back the tokens of a session",

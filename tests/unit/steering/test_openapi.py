@@ -11,11 +11,13 @@ from joserfc.jwk import ECKey
 
 from contracts.fleet import Fleet
 from contracts.problem import Problem
+from contracts.token import KeyRing
 from daemon.s3 import S3Config
 from steering.api import Api
 from steering.config import Config
 from steering.fleet import FleetView, Roster
 from steering.keys import Signer
+from steering.manifests import Manifests
 from steering.openapi import openapi
 
 DOCUMENT = openapi()
@@ -25,7 +27,13 @@ METHODS = {"get", "post", "put", "delete", "patch", "head", "options"}
 def test_the_documented_routes_are_the_real_ones(tmp_path: Path) -> None:
     config = Config(fleet="", origin=S3Config(bucket="bucket"), public_url="http://127.0.0.1:23000")
     view = FleetView(Roster.of(Fleet(())))
-    app = Api(config, view, Signer(ECKey.generate_key("P-256")), ()).application()
+
+    async def nothing(_: str) -> bytes:
+        return b""
+
+    app = Api(
+        config, view, Signer(ECKey.generate_key("P-256")), (), Manifests(nothing), KeyRing({})
+    ).application()
     real = {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()

@@ -225,7 +225,9 @@ class Api:
         """What /v1/steer would answer to the same fields, and why, without answering it."""
         self._caller(request, Scope.READ)
         try:
-            question = msgspec.convert(dict(request.query), steer.SteerRequest, strict=False)
+            # OpenAPI writes a list in a query as one parameter for each item.
+            asked = {**request.query, "exclude": request.query.getall("exclude", [])}
+            question = msgspec.convert(asked, steer.SteerRequest, strict=False)
         except msgspec.ValidationError as error:
             raise bad_field(str(error)) from None
         considered, chosen = self.answering.explain(question, time.monotonic(), time.time())

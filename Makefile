@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: bench-edge bench-store bench-demand bench-pagecache bench-live ## every comparison, as tables
+bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse ## every comparison, as tables
 
 bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 	@$(BIN)/python -m bench.edge $(BENCH_ARGS)
@@ -37,6 +37,9 @@ bench-pagecache: $(VENV)/.dev ## whether advice to the kernel about the page cac
 
 bench-live: $(VENV)/.dev ## a live stream through two tiers: upstream requests, added delay, stalls
 	@$(BIN)/python -m bench.live $(LIVE_ARGS)
+
+bench-collapse: $(VENV)/.dev ## 2,000 players ask at once for a file that is not there, beside nginx and Varnish
+	@$(BIN)/python -m bench.collapse $(COLLAPSE_ARGS)
 
 soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
 	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)

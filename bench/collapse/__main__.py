@@ -77,8 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rows() -> list[tuple[Contender, Trouble]]:
     plain = [(contender, Trouble.NONE) for contender in CONTENDERS]
-    two_workers = CONTENDERS[1]
-    return [*plain, (two_workers, Trouble.LEAVES), (two_workers, Trouble.KILLED)]
+    one_worker, two_workers = CONTENDERS[:2]
+    return [
+        *plain,
+        (one_worker, Trouble.HELD),
+        (two_workers, Trouble.HELD),
+        (two_workers, Trouble.LEAVES),
+        (two_workers, Trouble.KILLED),
+    ]
 
 
 def _name(contender: Contender, trouble: Trouble) -> str:

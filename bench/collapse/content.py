@@ -84,7 +84,7 @@ def nginx_program() -> str:
 
 @contextmanager
 def plain_origin(root: Path, key: str, data: bytes) -> Iterator[int]:
-    """nginx that serves ``data`` as ``/key``; its port."""
+    """A static server of ``data`` as ``/key``; its port."""
     program = nginx_program()
     path = root / "media" / key
     path.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -91,7 +91,7 @@ def ours(root: Path, upstream_port: int, content: Content, *, workers: int, http
     """An appliance before S3, or with ``http`` before the plain origin as a cache by RFC 9111."""
     root.mkdir()
     config = content.s3.config
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         "origin": {
             "bucket": config.bucket,
             "endpoint_url": f"http://127.0.0.1:{upstream_port}",
@@ -101,9 +101,7 @@ def ours(root: Path, upstream_port: int, content: Content, *, workers: int, http
     }
     if http:
         changes = {"origin": None, "http_origins": [{"url": f"http://127.0.0.1:{upstream_port}"}]}
-    disks = []
-    for name in ("disk1", "disk2"):
-        disks.append({"path": str(root / name), "capacity_bytes": 4 << 30})
+    disks = [{"path": str(root / name), "capacity_bytes": 4 << 30} for name in ("disk1", "disk2")]
     with running(root, workers=workers, disks=disks, limits=_LIMITS, cors_origins=[], **changes) as made:
 
         def pulled() -> int:
@@ -116,7 +114,7 @@ def ours(root: Path, upstream_port: int, content: Content, *, workers: int, http
 
 @contextmanager
 def nginx(root: Path, upstream_port: int, _: Content, *, workers: int, sliced: bool) -> Iterator[Cache]:
-    """nginx with ``proxy_cache_lock``; raises FileNotFoundError where it is not installed."""
+    """A proxy cache with ``proxy_cache_lock``; raises FileNotFoundError where it is not installed."""
     program = nginx_program()
     root.mkdir()
     # Its worker gives up root's rights, and writes the cache.

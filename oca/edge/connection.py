@@ -375,7 +375,9 @@ class Connection:
             return
         self.worker.store.leave(file.item.key, self)
         self.state = _SENDING
-        self.drive()
+        self.deadline = self.worker.now + self.worker.limits.send_timeout_s
+        # In turns with all others: thousands may have waited for this slice.
+        self.worker.poller.defer(self.writable)
 
     def slices_failed(self, outcome: Outcome, first: int, last: int) -> None:
         file = self._delivery.file

@@ -19,7 +19,10 @@ from oca.edge.wire import Wire
 _TURN_BYTES: Final = 256 << 10
 """Of one answer, before every request that has come meanwhile is looked at: a megabyte, which sockets take in one
 piece, would hold up all of them for a third of a millisecond."""
-_AHEAD_SLICES: Final = 8
+_FIRST_BYTES: Final = 16 << 10
+"""Of an answer that begins before its object is whole: thousands may have waited, and each is to see it begin."""
+_RUN_SLICES: Final = 8
+"""What is wanted of upstream ends at a multiple of this, whoever wants it: each run is one request there."""
 _DISK_FAULTS: Final = frozenset(
     {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}
 )
@@ -120,7 +123,7 @@ class Delivery:
         self.moved = False
         file = self.file
         incomplete = file is not None and file.bitmap is not None
-        budget = _TURN_BYTES
+        budget = _TURN_BYTES if self.started or not self._comes() else _FIRST_BYTES
         try:
             while budget > 0:
                 if incomplete and self.wanted():
@@ -147,6 +150,10 @@ class Delivery:
         if not self._parts and not self._pending:
             return _DONE
         return Progress.YIELDED
+
+    def _comes(self) -> bool:
+        """Whether the body is still on its way here, so that others may wait for the same."""
+        return self.file is not None and self.file.bitmap is not None
 
     def _send_span(self, span: Span, most: int, now: float) -> int:
         """Sends from a span; how many bytes. 0 when its beginning has to be read from the disk first."""
@@ -193,7 +200,11 @@ class Delivery:
         span = self._next_span()
         if span is None or self.file is None or self.file.ready_until(*span) > span[0]:
             return range(0)
-        return slices_covering(*span)[:_AHEAD_SLICES]
+        slices = slices_covering(*span)
+        run, into = divmod(slices[0], _RUN_SLICES)
+        # From the middle of a run on the next one is fetched as well, so that it is there when it is needed.
+        runs = run + (2 if into >= _RUN_SLICES // 2 else 1)
+        return slices[: runs * _RUN_SLICES - slices[0]]
 
     def _window_end(self, span: Span) -> int:
         start, end = span

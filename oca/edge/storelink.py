@@ -33,6 +33,16 @@ class Waiter(Protocol):
     def slices_failed(self, outcome: Outcome, first: int, last: int) -> None: ...
 
 
+class _Waiting:
+    """Who waits for one object, and the slices that the storekeeper was asked for on their behalf."""
+
+    __slots__ = ("asked", "waiters")
+
+    def __init__(self) -> None:
+        self.waiters: set[Waiter] = set()
+        self.asked: set[int] = set()
+
+
 class Answers(Protocol):
     """What `oca.edge.shared` does with what it is told."""
 
@@ -60,7 +70,7 @@ class StoreLink(asyncio.Protocol):
         self._held_back: dict[str, list[ipc.ToEdge]] = {}
         """What was said of objects that are being opened."""
         self._chores: set[asyncio.Task[None]] = set()
-        self._waiting: dict[str, set[Waiter]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self.shared: Answers | None = None
         """Who hears of HTTP origins' responses, where there are any."""
         self._lost = asyncio.Event()
@@ -109,8 +119,8 @@ class StoreLink(asyncio.Protocol):
         for callbacks in locating.values():
             for callback in callbacks:
                 callback(Outcome.LOST)
-        for waiters in waiting.values():
-            for waiter in waiters:
+        for item in waiting.values():
+            for waiter in item.waiters:
                 waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
         if self.shared is not None:
             self.shared.lost()
@@ -173,16 +183,24 @@ class StoreLink(asyncio.Protocol):
         if self._transport is None:
             waiter.slices_failed(Outcome.LOST, first, last)
             return
-        self._waiting.setdefault(key, set()).add(waiter)
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = _Waiting()
+        waiting.waiters.add(waiter)
         # A path, not a key: an HTTP origin's body, which comes without being asked for in slices.
-        if key[:1] != "/":
-            self.send(ipc.Want(key, first, last))
+        if key[:1] == "/":
+            return
+        # Once for all who wait: two thousand players at one slice would be two thousand messages.
+        new = [index for index in range(first, last + 1) if index not in waiting.asked]
+        if new:
+            waiting.asked.update(new)
+            self.send(ipc.Want(key, new[0], new[-1]))
 
     def leave(self, key: str, waiter: Waiter) -> None:
-        waiters = self._waiting.get(key)
-        if waiters is not None:
-            waiters.discard(waiter)
-            if not waiters:
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.waiters.discard(waiter)
+            if not waiting.waiters:
                 del self._waiting[key]
 
     def send(self, message: ipc.ToStore) -> None:
@@ -230,7 +248,7 @@ class StoreLink(asyncio.Protocol):
         if held_back is not None:
             held_back.append(ipc.Forget((key,), disk))
         elif self._files.forget(key, disk):
-            for waiter in tuple(self._waiting.get(key, ())):
+            for waiter in self._waiters(key, asked_no_more=True):
                 waiter.slices_failed(Outcome.LOST, 0, 1 << 62)
 
     def _failed(self, message: ipc.Failed) -> None:
@@ -238,10 +256,19 @@ class StoreLink(asyncio.Protocol):
             for callback in self._locating.pop(message.key, []):
                 callback(message.outcome)
             return
-        for waiter in tuple(self._waiting.get(message.key, ())):
+        for waiter in self._waiters(message.key, asked_no_more=True):
             waiter.slices_failed(message.outcome, message.first, message.last)
 
     def wake(self, key: str) -> None:
         """Something of this object, or body, has come."""
-        for waiter in tuple(self._waiting.get(key, ())):
+        for waiter in self._waiters(key):
             waiter.slices_arrived()
+
+    def _waiters(self, key: str, *, asked_no_more: bool = False) -> tuple[Waiter, ...]:
+        """Who waits for this object now. ``asked_no_more``: what was asked for will not come."""
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            return ()
+        if asked_no_more:
+            waiting.asked.clear()
+        return tuple(waiting.waiters)

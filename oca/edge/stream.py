@@ -75,6 +75,9 @@ class Stream(Delivery):
             return range(0) if self._source.queue or self._source.ended else range(1)
         return range(0) if self._source.done or self._until() > self._at else range(1)
 
+    def _comes(self) -> bool:
+        return True
+
     def _until(self) -> int:
         assert isinstance(self._source, SharedFile)
         ready = self._source.ready

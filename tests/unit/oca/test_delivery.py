@@ -126,6 +126,35 @@ def test_nothing_at_all_goes_out_while_the_first_slice_is_missing() -> None:
     assert not delivery.started
 
 
+def test_an_answer_that_others_waited_for_too_begins_with_a_little() -> None:
+    """So that thousands who waited for one slice all see their answer begin before the first has its megabyte."""
+    wire = Wire(iter(()))
+    delivery = begun(wire, opened(bytes([0b1111])), [(0, SLICE_BYTES)])
+    assert delivery.pump(0.0) is Progress.YIELDED
+    assert 4 < len(wire.taken) <= 16 << 10
+    assert delivery.pump(0.0) is Progress.YIELDED
+    assert len(wire.taken) > 16 << 10
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "wanted"),
+    [
+        (0, 63, range(8)),
+        (3, 63, range(3, 8)),
+        (4, 63, range(4, 16)),
+        (8, 63, range(8, 16)),
+        (13, 63, range(13, 24)),
+        (5, 6, range(5, 7)),
+        (60, 63, range(60, 64)),
+    ],
+)
+def test_what_is_wanted_ends_where_every_players_wish_ends(first: int, last: int, wanted: range) -> None:
+    """Players a slice apart must not each ask for one slice more: that would be a request upstream for each."""
+    file = opened(bytes(8))
+    delivery = begun(Wire(iter(())), file, [(first * SLICE_BYTES, (last + 1) * SLICE_BYTES)])
+    assert delivery.wanted() == wanted
+
+
 def test_a_span_that_is_not_in_memory_is_asked_for_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oca.edge.files.is_warm", lambda fd, start, end: False)
     wire = Wire(iter(()))

@@ -40,9 +40,9 @@ class Bringup:
 
     def run(self, source: Path | None, title: str) -> Endpoints:
         layout = self._layout
-        if not npm.players_present():
+        if not npm.present(npm.PLAYERS):
             self._say("Fetching the players hls.js and dash.js, as locked")
-            npm.install_players(self._processes)
+            npm.install(npm.PLAYERS, self._processes)
         origin = self._start_s3()
         if source is None:
             self._say(f"Making a sample: moving picture, time code and tone, {SAMPLE_S} s")

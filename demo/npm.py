@@ -1,4 +1,4 @@
-"""Fetches the two players, exactly as the lock file says, with the virtualenv's own npm."""
+"""Fetches what a folder's package-lock.json names, exactly, with the virtualenv's own npm."""
 
 from __future__ import annotations
 
@@ -12,40 +12,44 @@ from typing import Final
 from daemon.cli import CommandError
 from demo.processes import Processes
 
-_PLAYER: Final = Path(__file__).parent / "player"
-_MODULES: Final = _PLAYER / "node_modules"
-_STAMP: Final = _MODULES / ".nearcast-lock"
+PLAYERS: Final = Path(__file__).parent / "player"
 
 
-def players_present() -> bool:
+def present(folder: Path) -> bool:
     """Whether what the lock file names is installed."""
-    return _STAMP.exists() and _STAMP.read_text() == _lock_digest()
+    stamp = _stamp(folder)
+    return stamp.exists() and stamp.read_text() == _lock_digest(folder)
 
 
-def install_players(processes: Processes) -> None:
-    """Installs them; raises `CommandError` with npm's reason when that fails."""
+def install(folder: Path, processes: Processes) -> None:
+    """Installs it, unless it is there; raises `CommandError` with npm's reason when that fails."""
     npm = shutil.which("npm", path=str(Path(sys.executable).parent)) or shutil.which("npm")
     if npm is None:
         raise CommandError(
             "npm is missing: build the virtualenv again (make clean, make demo), which brings it"
         )
-    # Two demos at a time may both find the players missing.
-    with (_PLAYER / "package-lock.json").open() as lock:
+    # Two of us at a time may both find it missing.
+    with (folder / "package-lock.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if players_present():
+        if present(folder):
             return
-        # No scripts: what comes from a registry is served to the browser, never run here.
+        # No scripts: what comes from a registry does nothing while it is installed.
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
-            processes.capture("npm", command, cwd=_PLAYER)
+            processes.capture("npm", command, cwd=folder)
         except CommandError as error:
             why = next((line for line in str(error).splitlines() if "reason:" in line), "")
             raise CommandError(
-                f"npm cannot fetch the players{why and ': '}{why.removeprefix('npm error ')}; "
+                f"npm cannot fetch what {folder / 'package-lock.json'} names"
+                f"{why and ': '}{why.removeprefix('npm error ')}; "
                 f"is its registry reachable from here? Its log is {processes.logs / 'npm.log'}"
             ) from None
-        _STAMP.write_text(_lock_digest())
+        _stamp(folder).write_text(_lock_digest(folder))
 
 
-def _lock_digest() -> str:
-    return hashlib.sha256((_PLAYER / "package-lock.json").read_bytes()).hexdigest()
+def _stamp(folder: Path) -> Path:
+    return folder / "node_modules" / ".nearcast-lock"
+
+
+def _lock_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse ## every comparison, as tables
+bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance ## every comparison, as tables
 
 bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 	@$(BIN)/python -m bench.edge $(BENCH_ARGS)
@@ -41,6 +41,9 @@ bench-live: $(VENV)/.dev ## a live stream through two tiers: upstream requests, 
 bench-collapse: $(VENV)/.dev ## 2,000 players ask at once for a file that is not there, beside nginx and Varnish
 	@$(BIN)/python -m bench.collapse $(COLLAPSE_ARGS)
 
+bench-conformance: $(VENV)/.dev ## an independent suite for HTTP caches against ours, nginx, Varnish and Traffic Server
+	@$(BIN)/python -m bench.conformance $(CONFORMANCE_ARGS)
+
 soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
 	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)
 
@@ -58,7 +61,7 @@ lock: ## resolve pyproject.toml again into locks/ (needs uv)
 	uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-package nearcast --extra=demo --extra=spark --group=dev pyproject.toml -o locks/dev.txt
 
 clean: ## remove what make built
-	rm -rf $(VENV) var dist demo/player/node_modules
+	rm -rf $(VENV) var dist demo/player/node_modules bench/conformance/node_modules
 
 # dev.txt holds all of demo.txt, so a virtualenv made for the tests serves the demo too.
 $(VENV)/.demo: locks/demo.txt pyproject.toml

@@ -26,6 +26,7 @@ _LIMITS: Final = {
 }
 _NGINX: Final = """
 worker_processes {workers};
+worker_rlimit_nofile 200000;
 daemon off;
 pid {root}/nginx.pid;
 error_log {root}/error.log;

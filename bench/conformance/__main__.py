@@ -35,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             with Processes(root) as processes:
                 npm.install(FOLDER, processes)
             every = tests()
-            for contender in contenders:
+            for number, contender in enumerate(contenders):
                 with origin() as origin_port:
                     try:
-                        with contender.start(root / contender.name, origin_port) as port:
+                        with contender.start(root / str(number), origin_port) as port:
                             results[contender.name] = run(port, every)
                     except FileNotFoundError as missing:
                         console.print(f"left out: {missing}")

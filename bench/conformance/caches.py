@@ -42,6 +42,7 @@ http {{
 }}
 """
 _VCL: Final = 'vcl 4.1;\nbackend origin { .host = "127.0.0.1"; .port = "%d"; }\n'
+_VARNISH: Final = ("-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=3600")
 _RECORDS: Final = {
     "exec_thread.autoconfig": "INT 0",
     "exec_thread.limit": "INT 1",
@@ -54,8 +55,9 @@ _RECORDS: Final = {
     "cache.threads_per_disk": "INT 1",
     "log.logging_enabled": "INT 0",
     "diags.debug.enabled": "INT 0",
-    # A shared cache may guess where nothing is said, and obeys what a client asks.
-    "http.cache.required_headers": "INT 0",
+    "http.wait_for_cache": "INT 2",
+    # A shared cache may guess where Last-Modified is there (0 would guess for all), and obeys what a client asks.
+    "http.cache.required_headers": "INT 1",
     "http.cache.ignore_client_cc_max_age": "INT 0",
     "http.cache.ignore_client_no_cache": "INT 0",
     "http.cache.cache_responses_to_cookies": "INT 1",
@@ -103,7 +105,7 @@ def varnish(root: Path, origin_port: int) -> Iterator[int]:
     port = free_port()
     command = [
         *(program, "-F", "-n", str(root / "work"), "-a", f"127.0.0.1:{port}", "-f", str(root / "edge.vcl")),
-        *("-s", "malloc,256m", "-j", "none", "-p", "default_grace=0", "-p", "default_ttl=0"),
+        *("-s", "malloc,256m", "-j", "none", *_VARNISH),
     ]
     with _run(command, port, "Varnish"):
         yield port
@@ -158,6 +160,6 @@ def _run(
 CONTENDERS: Final = (
     Contender("nearcast", ours, "http_origins, strict: no guess but the RFC's own"),
     Contender("nginx", nginx, "proxy_cache, proxy_cache_revalidate"),
-    Contender("Varnish", varnish, "no VCL but its own; default_ttl 0 and default_grace 0"),
-    Contender("Traffic Server", trafficserver, "required_headers 0, clients' Cache-Control obeyed"),
+    Contender("Varnish", varnish, "no VCL but its own; default_ttl 0, default_grace 0, default_keep 3600"),
+    Contender("Traffic Server", trafficserver, "required_headers 1, clients' Cache-Control obeyed"),
 )

@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import Metric
 
 from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
+from oca.bgp import metrics as bgp_metrics
 from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions
 from oca.diskrequest import DiskRequest, Refused
 from oca.status import DeliveryStatus, DiskStatus, ObjectStatus, Purged, ServedCount, Status
@@ -195,6 +196,8 @@ class Admin:
         metrics += [received, faults, passed_over]
         if status.delivery is not None:
             metrics += _delivery_log(status.delivery)
+        if status.routes is not None:
+            metrics += bgp_metrics.families(status.routes.prefixes, status.routes.known, status.routes.bgp)
         if status.plan is not None:
             metrics.append(
                 GaugeMetricFamily(

@@ -15,6 +15,7 @@ from daemon.cli import CommandError, Exit, human_bytes, human_rate, print_json, 
 from daemon.log import setup
 from oca import diskcommands
 from oca.adminclient import ask
+from oca.bgp import command as bgpcommand
 from oca.config import load_config
 from oca.status import DiskStatus, ServedCount, Status
 
@@ -33,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text in (
         ("init", _init, "make this appliance's key and mark its disks; safe to run again"),
         ("serve", _serve, "serve players until SIGTERM"),
+        (
+            "bgp",
+            bgpcommand.bgp,
+            "learn from the ISP's router whom to serve, until SIGTERM; --status shows it",
+        ),
         ("doctor", _doctor, "find what is wrong before customers do"),
         ("status", _status, "what the running appliance says of itself"),
         ("drain", _drain, "tell steering, finish what is in flight, send players elsewhere"),
@@ -48,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "scrub":
             command.add_argument("--disk", metavar="PATH", help="this disk alone")
             command.add_argument("--now", action="store_true", help="begin a pass, as fast as scrub allows")
+        if name == "bgp":
+            command.add_argument("--status", action="store_true", help="sessions, prefixes, refusals")
         if name != "serve":
             command.add_argument("--json", action="store_true", help="for machines")
         command.set_defaults(command=function)
@@ -143,6 +151,15 @@ def _status(arguments: argparse.Namespace) -> int:
     for item in status.upstreams:
         state = "" if item.breaker == "closed" else f"; its breaker is {item.breaker}"
         rows.append((f"pulled from {item.name}", human_bytes(item.bytes) + state))
+    if status.routes is not None:
+        told = f"{status.routes.prefixes} prefixes told to steering"
+        rows.append(
+            ("routes", told if status.routes.known else "not known yet: steering keeps the last ones")
+        )
+        if status.routes.bgp is None:
+            rows.append(("oca bgp", status.routes.error))
+        else:
+            rows += [(f"bgp {item.address}", bgpcommand.short(item)) for item in status.routes.bgp.neighbours]
     if status.delivery is not None:
         log = status.delivery
         waiting = f"{log.waiting_parts} parts wait ({human_bytes(log.held_bytes)})"

@@ -15,6 +15,7 @@ from contracts.fleet import HttpUrl
 from contracts.plan import Name
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
+from oca.bgp.config import Bgp
 from oca.httpcache.target import suffix
 from oca.tier import Tier
 
@@ -280,6 +281,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parents: tuple[Parent, ...] = ()
     """Asked in this order before the origin."""
     steering: Steering = Steering(urls=())
+    bgp: Bgp | None = None
+    """For `oca bgp`: clients by what the ISP's routers announce; without it, as the fleet file says."""
     limits: Limits = Limits()
     pacing: Pacing | None = None
     congestion_control: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,15}$")] | None = None
@@ -341,6 +344,7 @@ def load_config(path: Path) -> Config:
 
 __all__ = [
     "Auth",
+    "Bgp",
     "Config",
     "ConfigError",
     "Delivery",

@@ -17,6 +17,7 @@ from contracts.token import CLOCK_SKEW_S, KeyRing
 from daemon.cli import human_bytes
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, get, open_client
+from oca.bgp import doctor as bgp
 from oca.config import Config
 from oca.config import Disk as ConfiguredDisk
 from oca.identity import Identity
@@ -45,13 +46,14 @@ def examine(config: Config) -> list[Finding]:
         ),
         *((f"steering {url}", lambda url=url: _reachable(url, "/healthz")) for url in config.steering.urls),
         *((f"parent {item.id}", lambda item=item: _reachable(item.url, "/")) for item in config.parents),
+        *(bgp.checks(config.bgp, Path(config.run_dir)) if config.bgp is not None else ()),
         ("open files", lambda: _open_files(config)),
     ]
     findings = []
     for name, check in checks:
         try:
             findings.append(Finding(name, True, check()))
-        except (_Wrong, ConfigError, DiskError, S3Error, OSError, ValueError) as error:
+        except (_Wrong, bgp.Wrong, ConfigError, DiskError, S3Error, OSError, ValueError) as error:
             findings.append(Finding(name, False, str(error)))
     return findings
 

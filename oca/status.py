@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from oca.bgp.feed import BgpStatus
+
 
 class HitRatio(msgspec.Struct, frozen=True):
     """Since the storekeeper started; None before the first answer with a body."""
@@ -89,6 +91,15 @@ class DeliveryStatus(msgspec.Struct, frozen=True):
     error: Annotated[str, Meta(description="why the last write or upload failed; empty when it did not")]
 
 
+class RouteStatus(msgspec.Struct, frozen=True):
+    """What `oca bgp` says, and what is made of it."""
+
+    prefixes: Annotated[int, Meta(description="told to steering")]
+    known: Annotated[bool, Meta(description="false: no table was whole yet, and steering keeps the last one")]
+    error: Annotated[str, Meta(description="why there is no word from oca bgp; empty when there is")]
+    bgp: BgpStatus | None
+
+
 class Status(msgspec.Struct, frozen=True):
     id: str
     state: Literal["starting", "serving", "draining"]
@@ -111,6 +122,7 @@ class Status(msgspec.Struct, frozen=True):
     moved_objects: Annotated[int, Meta(description="from one disk to another")] = 0
     moved_bytes: int = 0
     delivery: Annotated[DeliveryStatus | None, Meta(description="null: no delivery log is configured")] = None
+    routes: Annotated[RouteStatus | None, Meta(description="null: no BGP is configured")] = None
 
 
 class Purged(msgspec.Struct, frozen=True):

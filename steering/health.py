@@ -17,6 +17,7 @@ we hear others again, and `isolated` says since when.
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
@@ -110,7 +111,7 @@ class Standing:
     probed_at: float = float("-inf")
 
     def penalty_now(self, now: float) -> float:
-        return self.penalty * 2.0 ** (-max(0.0, now - self.penalty_at) / HALF_LIFE_S)
+        return self.penalty * math.exp2(-max(0.0, now - self.penalty_at) / HALF_LIFE_S)
 
 
 @dataclass
@@ -175,7 +176,7 @@ class Health:
 
     def due(self, now: float, limit: int) -> list[str]:
         """Up to ``limit`` appliances whose data port should be probed now; they count as being probed."""
-        found = []
+        found: list[str] = []
         for name in self._watched:
             if self._age_s(name, now) < LATE_S or len(found) == limit:
                 break

@@ -28,6 +28,7 @@ from oca.counters import Counters
 from oca.heartbeat import Heart
 from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
+from oca.routes import RouteFeed
 from oca.status import HitRatio, ObjectStatus, PlanStatus, Purged, ServedCount, Status, UpstreamStatus
 from oca.store.catalog import CatalogView
 from oca.store.census import Census
@@ -116,6 +117,9 @@ class Storekeeper:
             )
         self.ingest = IngestServer(self.store, self._remember_plan)
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
+        self.routes = (
+            RouteFeed(Path(config.run_dir), config.bgp.grace_s, self._rerouted) if config.bgp else None
+        )
         self.admin = Admin(
             self.status,
             lambda: self.links.traffic,
@@ -168,6 +172,8 @@ class Storekeeper:
         self._chore(settle(self.store, self.joining))
         if self.delivery is not None:
             chores.append(asyncio.create_task(self.delivery.run()))
+        if self.routes is not None:
+            chores.append(asyncio.create_task(self.routes.run()))
         os.write(ready, b"r")
         event(log, "storekeeper ready", objects=len(self.store.index), plan=self.store.plan)
         stopped = asyncio.create_task(stop.wait())
@@ -202,6 +208,10 @@ class Storekeeper:
         if self.links.shared is not None:
             purged += self.links.shared.purge(matches)
         return Purged(purged, *await self.links.synced(_SYNC_S))
+
+    def _rerouted(self, prefixes: set[str]) -> None:
+        if self.routes is not None:
+            self.heart.routes.changed(self.routes.routes, prefixes)
 
     def _announce_end(self) -> None:
         """The supervisor is about to stop, and sees to the players itself."""
@@ -303,6 +313,7 @@ class Storekeeper:
             moved_objects=self.mover.moved_objects,
             moved_bytes=self.mover.moved_bytes,
             delivery=self.delivery.status() if self.delivery is not None else None,
+            routes=self.routes.summary() if self.routes is not None else None,
         )
 
     def _state(self) -> Literal["starting", "serving", "draining"]:

@@ -41,7 +41,8 @@ class Appliance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     throughput_bps: Annotated[
         int, Meta(ge=1, description="what it may be asked to serve, in bits per second")
     ]
-    public_key: PublicKey
+    public_key: PublicKey | None = None
+    """None for an appliance that enrols (`steering enrol`); an enrolled key stands above this one."""
     failure_domain: Annotated[
         str, Meta(max_length=64, description="what it shares with those that fail with it")
     ] = ""

@@ -19,7 +19,7 @@ import msgspec
 from contracts.framing import BadFrame, Unframer
 from contracts.route import Attributes
 from daemon.log import event
-from oca.bgp.feed import SOCKET_NAME, Begin, BgpStatus, Changes, Message, Whole, decode
+from oca.bgp.feed import SOCKET_NAME, WANT_TABLE, Begin, BgpStatus, Changes, Message, Whole, decode
 from oca.status import RouteStatus
 
 log = logging.getLogger("oca.routes")
@@ -63,6 +63,7 @@ class RouteFeed:
     async def _listen(self) -> None:
         reader, writer = await asyncio.open_unix_connection(self._path)
         try:
+            writer.write(WANT_TABLE)
             unframer = Unframer()
             while True:
                 async with asyncio.timeout(_SILENCE_S):

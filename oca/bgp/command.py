@@ -14,7 +14,7 @@ from contracts.framing import BadFrame, Unframer
 from daemon.cli import CommandError, Exit, print_json, print_table
 from daemon.log import setup
 from oca.bgp.config import Bgp
-from oca.bgp.feed import SOCKET_NAME, BgpStatus, NeighbourStatus, decode
+from oca.bgp.feed import SOCKET_NAME, WANT_STATUS, BgpStatus, NeighbourStatus, decode
 from oca.bgp.filters import Verdict
 from oca.config import Config, load_config
 
@@ -87,6 +87,7 @@ def ask(run_dir: Path) -> BgpStatus:
         sock.settimeout(_TIMEOUT_S)
         try:
             sock.connect(str(path))
+            sock.sendall(WANT_STATUS)
             while data := sock.recv(1 << 16):
                 for payload in unframer.feed(data):
                     message = decode(payload)

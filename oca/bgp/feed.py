@@ -1,6 +1,7 @@
 """What `oca bgp` tells the storekeeper over a Unix socket: the whole table at first, then what changes.
 
-    Status                        at least every two seconds, and at once when a session changes
+    the reader: WANT_TABLE, and it is told all of this; WANT_STATUS, and it is told one BgpStatus
+    BgpStatus                     at least every two seconds, and at once when a session changes
     Begin, Changes..., Whole      the table; until Whole, what the reader had stays in force
     Changes                       from then on
 
@@ -18,6 +19,8 @@ from contracts.framing import pack
 from contracts.route import Announcement
 
 SOCKET_NAME: Final = "bgp.sock"
+WANT_TABLE: Final = b"t"
+WANT_STATUS: Final = b"s"
 MAX_MESSAGE_PREFIXES: Final = 5_000
 MAX_MESSAGE_BYTES: Final = 8 << 20
 """5,000 routes, each with attributes of its own and a path of 128."""

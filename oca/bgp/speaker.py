@@ -27,6 +27,7 @@ from oca.bgp.events import MAX_LINE_BYTES, BadLine, read_line
 from oca.bgp.feed import (
     MAX_MESSAGE_PREFIXES,
     SOCKET_NAME,
+    WANT_STATUS,
     Begin,
     BgpStatus,
     Changes,
@@ -286,10 +287,16 @@ class Speaker:
             reader.status_due = True
             reader.woken.set()
 
-    async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._readers) >= _MAX_READERS:
-            writer.close()
-            return
+    async def _tell(self, asker: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            if await asker.read(1) == WANT_STATUS:
+                writer.write(frame(self.status()))
+                await writer.drain()
+            elif len(self._readers) < _MAX_READERS:
+                await self._tell_all(writer)
+        writer.close()
+
+    async def _tell_all(self, writer: asyncio.StreamWriter) -> None:
         reader = _Reader(writer)
         reader.pending = set(self._rib.routes)
         self._readers.add(reader)
@@ -301,11 +308,8 @@ class Speaker:
                 for message in self._news(reader):
                     writer.write(message)
                     await writer.drain()
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # it left, or we do
         finally:
             self._readers.discard(reader)
-            writer.close()
 
     def _news(self, reader: _Reader) -> Iterator[bytes]:
         if reader.status_due:

@@ -72,7 +72,7 @@ class Ours:
         status = self.status()
         return None if status is None else status.neighbours[0]
 
-    def wait(self, true: Callable[[NeighbourStatus], object]) -> NeighbourStatus:
+    def wait(self, true: Callable[[NeighbourStatus], object], within_s: float = 40) -> NeighbourStatus:
         found: list[NeighbourStatus] = []
 
         def there() -> bool:
@@ -81,7 +81,7 @@ class Ours:
                 found.append(now)
             return bool(found)
 
-        wait_until(lambda: f"{self.neighbour()}\n{self.log}", there)
+        wait_until(lambda: f"{self.neighbour()}\n{self.log}", there, within_s)
         return found[0]
 
 

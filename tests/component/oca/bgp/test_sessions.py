@@ -10,7 +10,7 @@ import pytest
 
 from contracts.framing import Unframer
 from contracts.route import Attributes, Origin
-from oca.bgp.feed import SOCKET_NAME, Begin, Changes, Whole, decode
+from oca.bgp.feed import SOCKET_NAME, WANT_TABLE, Begin, Changes, Whole, decode
 from tests.component.oca.bgp.peers import ROUTER_AS, Bird, bird_or_skip, exabgp_router, speaking, wait_until
 
 
@@ -21,6 +21,7 @@ def table(root: Path) -> dict[str, Attributes]:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(60)
         sock.connect(str(root / "run" / SOCKET_NAME))
+        sock.sendall(WANT_TABLE)
         while data := sock.recv(1 << 16):
             for payload in unframer.feed(data):
                 match decode(payload):

@@ -1,0 +1,145 @@
+"""`oca init --enrol`: brings our public key to steering with a one-time code, and takes home what we need of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from contracts import clientnetwork
+from contracts.documents import BadDocument, decode, encode
+from contracts.enrol import AUDIENCE, MAX_REPLY_BYTES, PATH, EnrolReply, EnrolRequest, tidy_code
+from contracts.fleet import PublicKey
+from contracts.problem import Document
+from contracts.token import KeyRing
+from daemon.cli import CommandError, Exit
+from oca.config import Config
+from oca.identity import Identity
+
+_TIMEOUT_S: Final = 20
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The code is for the named server alone."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def enrol(config: Config, identity: Identity, code: str, url: str | None) -> list[str]:
+    """What was written, as lines for the operator; raises `CommandError`.
+
+    Every file is known to be writable before the code is used: it works once.
+    """
+    base = _base(config, url)
+    try:
+        key = msgspec.convert(identity.public_key(), PublicKey)
+        request = msgspec.convert(
+            {"appliance": config.appliance, "public_key": msgspec.to_builtins(key), "code": tidy_code(code)},
+            EnrolRequest,
+        )
+    except msgspec.ValidationError:
+        raise CommandError(
+            "--enrol: not a code: 26 letters and digits are expected, as `steering enrol` prints them",
+            Exit.USAGE,
+        ) from None
+    files = [Path(name) for name in (config.auth.keys_file, config.auth.network_key_file) if name is not None]
+    for path in files:
+        _check_writable(path)
+    reply = _ask(base, encode(request), identity)
+    said = [f"{base}: {config.appliance} is enrolled"]
+    if config.auth.keys_file is not None:
+        _write(Path(config.auth.keys_file), reply.jwks, 0o644)
+        said.append(f"{config.auth.keys_file}: steering's public keys")
+    if reply.network_key is not None:
+        if config.auth.network_key_file is None:
+            said.append("steering binds tokens to networks: set auth.network_key_file, and enrol again")
+        else:
+            _write(Path(config.auth.network_key_file), reply.network_key, 0o640)
+            said.append(f"{config.auth.network_key_file}: steering's network key")
+    return said
+
+
+def _base(config: Config, url: str | None) -> str:
+    """Steering's URL. Without TLS the code could be read on the way, and used before us."""
+    if url is None:
+        if not config.steering.urls:
+            raise CommandError("--steering is missing, and steering.urls is empty", Exit.USAGE)
+        url = config.steering.urls[0]
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise CommandError(f"--steering {url}: https://HOST:PORT is expected", Exit.USAGE)
+    if parts.scheme == "http" and not _loopback(parts.hostname):
+        raise CommandError(f"--steering {url}: the code must not travel in the clear: use https", Exit.USAGE)
+    return url.rstrip("/")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _ask(base: str, body: bytes, identity: Identity) -> EnrolReply:
+    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+        base + PATH,
+        body,
+        {
+            "Authorization": f"Bearer {identity.token(AUDIENCE, time.time(), body)}",
+            "Content-Type": "application/json",
+        },
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    try:
+        with opener.open(request, timeout=_TIMEOUT_S) as answer:
+            raw = answer.read(MAX_REPLY_BYTES + 1)
+        reply = decode(raw, EnrolReply, name=base, limit_bytes=MAX_REPLY_BYTES)
+        KeyRing.from_jwks(json.dumps(reply.jwks).encode())
+        if reply.network_key is not None:
+            clientnetwork.import_key(json.dumps(reply.network_key).encode())
+    except urllib.error.HTTPError as error:
+        raise CommandError(f"{base} answered {error.code}: {_detail(error.read(4096))}") from None
+    except (OSError, urllib.error.URLError) as error:
+        raise CommandError(f"steering does not answer at {base}: {getattr(error, 'reason', error)}") from None
+    except (BadDocument, ValueError) as error:
+        raise CommandError(f"{base}: its answer is of no use: {error}") from None
+    return reply
+
+
+def _detail(raw: bytes) -> str:
+    try:
+        problem = msgspec.json.decode(raw, type=Document)
+    except msgspec.MsgspecError:
+        return "no reason was given"
+    return problem.detail or problem.title
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        os.unlink(draft)
+    except OSError as error:
+        raise CommandError(
+            f"{path}: cannot be written here: {error.strerror}; the code was not used", Exit.USAGE
+        ) from None
+
+
+def _write(path: Path, value: dict[str, Any], mode: int) -> None:
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(json.dumps(value) + "\n")
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    os.replace(draft, path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from contracts.fleet import Appliance, Fleet, Site
 from contracts.token import KeyRing, import_public
 from daemon.config import ConfigError, load
@@ -14,6 +16,7 @@ from daemon.config import ConfigError, load
 class Roster:
     fleet: Fleet
     keys: KeyRing
+    """Of the file; what appliances enrolled stands above it (`steering.enrolment`)."""
     sites: dict[str, Site]
     appliances: dict[str, Appliance]
     site_of: dict[str, str]
@@ -25,7 +28,13 @@ class Roster:
         boxes = {box.id: box for site in fleet.sites for box in site.appliances}
         return cls(
             fleet,
-            KeyRing({box.id: import_public(_jwk(box)) for box in boxes.values()}),
+            KeyRing(
+                {
+                    box.id: import_public(msgspec.to_builtins(box.public_key))
+                    for box in boxes.values()
+                    if box.public_key is not None
+                }
+            ),
             {site.id: site for site in fleet.sites},
             boxes,
             {box.id: site.id for site in fleet.sites for box in site.appliances},
@@ -40,6 +49,3 @@ class Roster:
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
 
-
-def _jwk(box: Appliance) -> dict[str, str]:
-    return {"kty": box.public_key.kty, "crv": box.public_key.crv, "x": box.public_key.x}

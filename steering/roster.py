@@ -48,4 +48,3 @@ class Roster:
             return cls.of(fleet)
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
-

@@ -57,6 +57,8 @@ def write_steering(layout: Layout, origin: Origin) -> None:
         {
             "listen": f"{HOST}:{layout.steering_port}",
             "public_url": layout.steering,
+            # Seconds instead of half a minute, so that one sees a player move.
+            "manifest_ttl_s": 3,
             "fleet": str(layout.config("fleet")),
             "state_dir": str(layout.jwks.parent),
             "plan_key": str(layout.plan_keys),
@@ -134,6 +136,8 @@ def write_fleet(layout: Layout, keys: Mapping[str, PublicKey]) -> None:
                 "url": box.url,
                 "capacity_bytes": 2 * _DISK_BYTES,
                 "throughput_bps": 1_000_000_000,
+                # A rack of its own: when it fails, its neighbour is still the nearest.
+                "failure_domain": f"rack-{len(site['appliances']) + 1}",
                 "public_key": msgspec.to_builtins(keys[box.id]),
             }
         )

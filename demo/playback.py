@@ -2,11 +2,13 @@
 
     POST /api/playback  {"title": ID, "session"?: ID}
         -> {"session", "ttl_s", "expires_at", "candidates": [{"appliance", "site", "tier", "reason",
-            "base_url"}], "hls": KEY, "dash": KEY}
+            "base_url"}], "hls": KEY, "dash": KEY, "steered_hls": URL, "steered_dash": URL}
         A player asks for KEY below the base_url of the first candidate, and of the next when that
         one fails. With its session it may ask again at any time: for new candidates, a new token.
+        Or it takes one of the URLs and does nothing: a player that knows content steering moves by itself.
     GET  /api/titles    -> {"titles": [{"title", "name"}]}
     GET  /              -> the player page
+    GET  /plain.html    -> hls.js or dash.js as they come, moved by steering
 
 A real one would first ask whether this viewer may watch this title. What is here is the rest of
 the job: the viewer's address, the key, and honest errors.
@@ -46,6 +48,7 @@ _PLAYER: Final = Path(__file__).parent / "player"
 _JAVASCRIPT: Final = "text/javascript"
 _PAGES: Final = {
     "/": ("index.html", "text/html"),
+    "/plain.html": ("plain.html", "text/html"),
     "/player.css": ("player.css", "text/css"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
     "/vendor/hls.mjs": ("node_modules/hls.js/dist/hls.min.mjs", _JAVASCRIPT),
@@ -82,6 +85,8 @@ class PlaybackAnswer(msgspec.Struct, frozen=True):
     candidates: tuple[PlaybackCandidate, ...]
     hls: str
     dash: str
+    steered_hls: str
+    steered_dash: str
 
 
 class ListedTitle(msgspec.Struct, frozen=True):
@@ -211,6 +216,8 @@ def for_the_player(answer: SteerResponse) -> PlaybackAnswer:
         ),
         hls=first.hls.removeprefix(first.base_url),
         dash=first.dash.removeprefix(first.base_url),
+        steered_hls=answer.hls,
+        steered_dash=answer.dash,
     )
 
 

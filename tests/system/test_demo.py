@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -217,6 +218,30 @@ def test_a_browser_plays_on_when_the_appliance_that_serves_it_is_killed(
     finally:
         player.page.close()
     demo.restart(first)
+    demo.wait_offered(ALL)
+
+
+@pytest.mark.parametrize("engine", ["hls", "dash"])
+def test_a_player_as_it_comes_moves_when_its_appliance_drains(
+    demo: Demo, browser: Browser, engine: str
+) -> None:
+    demo.wait_offered(ALL)
+    urls = {urlsplit(box["url"]).netloc: box for box in demo.endpoints["appliances"]}
+    player = Player(browser, f"{demo.endpoints['player']}plain.html?engine={engine}")
+    try:
+        player.wait_for("probe.advanced >= 3", 60)
+        first = urls[player.page.evaluate("nearcast.hosts.at(-1)")]
+        assert first["id"].startswith("isp-")
+        player.mark()
+        assert demo.request(f"{first['admin']}/v1/drain", body={})[0] == 200
+        player.wait_for(f"nearcast.hosts.at(-1) !== '{urlsplit(first['url']).netloc}'", 60)
+        player.wait_for("probe.advanced >= 12", 60)
+        assert player.standstill_s() < 4
+        assert player.state("error") is None
+        assert player.errors == []
+    finally:
+        player.page.close()
+        demo.request(f"{first['admin']}/v1/undrain", body={})
     demo.wait_offered(ALL)
 
 

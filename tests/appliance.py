@@ -20,6 +20,7 @@ from contracts import ingest
 from contracts.catalog import CatalogObject
 from contracts.framing import HEADER_BYTES, pack, payload_length
 from contracts.objectkey import SLICE_BYTES, digest
+from tests import commands
 
 ETAG = '"published-1"'
 MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -123,9 +124,8 @@ def running(root: Path, *, start: bool = True, **changes: object) -> Iterator[Ap
     }
     file = root / "oca.yaml"
     file.write_text(yaml.safe_dump(config))
-    subprocess.run(
-        [sys.executable, "-m", "oca", "init", "--config", str(file)], check=True, capture_output=True
-    )
+    done = commands.run("oca", "init", "--config", file)
+    assert done.returncode == 0, done.stderr
     if not start:
         yield Appliance(port, admin, root, None)
         return

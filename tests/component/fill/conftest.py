@@ -28,6 +28,7 @@ from oca.store.disks import Disk, mark
 from oca.store.ingest import IngestServer
 from oca.store.joining import Joining
 from oca.store.store import Store
+from tests import commands
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -151,11 +152,12 @@ class Setup:
 
 
 def command(*arguments: str | Path) -> list[str]:
+    """To be started as in the field: for what is stopped, killed, or held up in the middle."""
     return [sys.executable, "-m", "fill", *map(str, arguments)]
 
 
 def fill(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False)
+    return commands.run("fill", *arguments)
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:

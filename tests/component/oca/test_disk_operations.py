@@ -7,7 +7,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 from contracts import ingest
 from contracts.ingest import Wanted
 from oca.objectfile import complete_path, disk_rank
+from tests import commands
 from tests.appliance import Appliance, restarted, running
 from tests.component.oca.metrics import status
 from tests.component.oca.test_crash import held
@@ -38,11 +38,7 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
 
 
 def oca(appliance: Appliance, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "oca", "disks", *map(str, words)]
-    return subprocess.run(
-        [*command, "--config", str(appliance.root / "oca.yaml")],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    return commands.run("oca", "disks", *words, "--config", appliance.root / "oca.yaml")
 
 
 def disks(appliance: Appliance) -> dict[str, Any]:
@@ -125,10 +121,7 @@ def test_a_disk_is_added_used_and_still_there_after_a_restart(appliance: Applian
     done = oca(appliance, "add", third, "--capacity", "50000000", "--class", "flash")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{third}: serving\nPut {third} into the configuration file")
-    doctor = subprocess.run(
-        [sys.executable, "-m", "oca", "doctor", "--config", str(root / "oca.yaml")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    doctor = commands.run("oca", "doctor", "--config", root / "oca.yaml")
     assert f"{third} was added: put it into the file" in doctor.stdout
     key, data = on(third, root / "disk1", root / "disk2"), secrets.token_bytes(SIZE)
     appliance.ingest(ingest.Adopt(PLAN, (Wanted(key, SIZE),)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from contracts import ingest
 from contracts.objectkey import object_hash
 from demo.origin import OriginServer
 from oca.objectfile import complete_path
+from tests import commands
 from tests.component.oca.metrics import samples
 from tests.component.oca.twodisks import MIB, Object, World
 from tests.unit.oca.test_scrub import flip
@@ -33,13 +33,7 @@ def world(tmp_path: Path, origin: OriginServer, s3: S3Client) -> World:
 
 
 def command(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
-    config = str(world.running.root / "oca.yaml")
-    return subprocess.run(
-        [sys.executable, "-m", "oca", "scrub", "--config", config, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return commands.run("oca", "scrub", "--config", world.running.root / "oca.yaml", *arguments)
 
 
 def scrubbed(world: World) -> Any:

@@ -7,8 +7,6 @@ import random
 import re
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from tests import certificates
+from tests import certificates, commands
 from tests.appliance import Appliance, free_port, running
 from tests.component.oca.test_serving import Answer
 
@@ -166,12 +164,7 @@ def test_what_the_workers_cannot_use_is_one_line_and_exit_2(
         files = {name: str(tmp_path / file) for name, file in changes["tls"].items()}
         changes = {"tls": {**files, "listen": f"127.0.0.1:{free_port()}"}}
     with running(tmp_path, start=False, **changes):
-        done = subprocess.run(
-            [sys.executable, "-m", "oca", "serve", "--config", str(tmp_path / "oca.yaml")],
-            capture_output=True,
-            timeout=30,
-            text=True,
-        )
+        done = commands.run("oca", "serve", "--config", tmp_path / "oca.yaml")
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert re.search(says, said[0]), said

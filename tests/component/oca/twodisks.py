@@ -23,6 +23,7 @@ from demo.origin import OriginServer
 from fill.publish.upload import write_catalog
 from fill.version import version_name
 from oca.objectfile import complete_path, disk_rank
+from tests import commands
 from tests.appliance import Appliance, published, running
 from tests.component.oca.metrics import samples, status
 from tests.component.oca.test_crash import held
@@ -218,11 +219,5 @@ class World:
         assert why in self.disk(self.bad)["why"]
         assert samples(self.running)["oca_disk_serving", str(self.bad)] == 0
         assert samples(self.running)["oca_disk_serving", str(self.good)] == 1
-        config = str(self.running.root / "oca.yaml")
-        shown = subprocess.run(
-            [sys.executable, "-m", "oca", "status", "--config", config],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        shown = commands.run("oca", "status", "--config", self.running.root / "oca.yaml")
         assert "failed" in shown.stdout, shown

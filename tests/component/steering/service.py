@@ -29,6 +29,7 @@ from contracts.objectkey import digest
 from contracts.problem import MEDIA_TYPE, Problem
 from daemon.s3 import S3Config
 from oca.identity import Identity
+from tests import commands
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -198,12 +199,10 @@ class Service:
             self.fleet_file.write_text(yaml.safe_dump(fleet()))
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "steering", *arguments]
-        if "--config" not in arguments:
-            command[4:4] = ["--config", str(self.config)]
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
-        )
+        asked = list(arguments)
+        if "--config" not in asked:
+            asked[1:1] = ["--config", str(self.config)]
+        return commands.run("steering", *asked, env=os.environ | environment)
 
     def init(self) -> None:
         done = self.run("init", "--json")

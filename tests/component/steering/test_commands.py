@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import commands
 from tests.component.steering.service import HOST, VIEWER, Service, free_port
 
 
@@ -214,12 +215,7 @@ def test_the_key_is_not_carried_along_a_redirect(shared: Service) -> None:
 
 
 @pytest.mark.parametrize("command", [[], ["flet"], ["explain"], ["serve", "--port", "1"]])
-def test_wrong_usage_exits_2(shared: Service, command: list[str]) -> None:
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "steering", *command], capture_output=True, text=True, check=False
-    )
+def test_wrong_usage_exits_2(command: list[str]) -> None:
+    done = commands.run("steering", *command)
     assert done.returncode == 2
     assert "usage: steering" in done.stderr

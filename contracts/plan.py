@@ -7,7 +7,7 @@ In S3: ``plans/latest`` names a version; ``plans/{version}/{appliance}.json`` is
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,10 @@ from contracts import VERSION
 from contracts.catalog import Key, Version
 from contracts.documents import BadDocument, decode
 from contracts.objectkey import MAX_OBJECT_BYTES
-from contracts.signature import SignatureKeys
+
+if TYPE_CHECKING:
+    # What only knows plans' names and bounds, such as every configuration, loads no cryptography.
+    from contracts.signature import SignatureKeys
 
 LATEST_KEY: Final = "plans/latest"
 MAX_PLAN_BYTES: Final = 256 << 20

@@ -30,9 +30,6 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 from contracts.clientnetwork import IPNetwork, open_claim
 from contracts.objectkey import TITLE_PATTERN
 
-PARAMETER: Final = "URISigningPackage"
-"""Name of the path segment, query parameter and cookie, RFC 9246 section 2."""
-
 MAX_TOKEN_BYTES: Final = 2048
 """Ours are about 450; browsers and proxies carry URLs of 8 KiB."""
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from daemon.config import ConfigError
 from daemon.line import one_line, without_secrets
@@ -66,6 +64,10 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
 ) -> None:
     """Prints a table; numbers are set to the right."""
+    # What serves prints no table, and starts sooner without.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     listed = [list(row) for row in rows]
     for index, column in enumerate(columns):

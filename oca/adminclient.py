@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from typing import Final
 
 import msgspec
@@ -19,6 +17,10 @@ _MAX_ANSWER_BYTES: Final = 64 << 20
 
 def ask(config: Config, method: str, path: str, body: bytes | None = None) -> bytes:
     """The admin port's answer; raises `CommandError` when the appliance does not run, or refuses."""
+    # `oca serve` has the other commands loaded, and no use for this.
+    import urllib.error
+    import urllib.request
+
     url = f"http://{config.admin}{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from rich.console import Console
 
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from oca.adminclient import ask
@@ -179,6 +178,7 @@ def _wait(config: Config, path: str, *, quiet: bool) -> Exit:
 def _shown(path: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Shows how many bytes have moved of how many: a bar on a terminal, lines elsewhere."""
     # No other command needs it.
+    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     console = Console()

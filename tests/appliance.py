@@ -75,7 +75,7 @@ class Appliance:
                         return
             except OSError:
                 pass
-            time.sleep(0.05)
+            time.sleep(0.01)
         raise AssertionError("not ready: " + (self.root / "log").read_text())
 
     def wait_workers(self, count: int) -> None:
@@ -85,7 +85,7 @@ class Appliance:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/v1/status", timeout=10) as answer:
                 if json.load(answer)["workers"] == count:
                     return
-            time.sleep(0.05)
+            time.sleep(0.01)
         raise AssertionError(f"not {count} workers: " + (self.root / "log").read_text())
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from contracts.token import PARAMETER
+from contracts.urisigning import PARAMETER
 from daemon.config import ConfigError
 from daemon.log import event
 from oca.edge.request import Request

@@ -18,7 +18,6 @@ from contracts.objectkey import BadKey, parse_key, title_of
 from contracts.problem import Problem
 from contracts.token import (
     MAX_TOKEN_BYTES,
-    PARAMETER,
     Grant,
     KeyRing,
     Refusal,
@@ -26,6 +25,7 @@ from contracts.token import (
     verify_identity,
     verify_viewer,
 )
+from contracts.urisigning import PARAMETER
 from oca.edge.memory import Memory
 from oca.sessions import session_id
 

@@ -21,7 +21,8 @@ from oca.ipc import Outcome
 
 log = logging.getLogger("oca.edge")
 
-_RETRY_S: Final = 0.2
+_RETRY_S: Final = 0.02
+"""A connect to a socket of this machine costs microseconds, and players wait for the storekeeper meanwhile."""
 _LAST_WORDS_S: Final = 1.0
 _MAX_BUFFER_BYTES: Final = 16 << 20
 

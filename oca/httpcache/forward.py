@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Final
 
-from contracts.token import IDENTITY_TYP, PARAMETER
+from contracts.token import IDENTITY_TYP
+from contracts.urisigning import PARAMETER
 from oca.httpcache.cachecontrol import SURROGATE
 from oca.httpcache.fields import Fields, end_to_end, first, members, values, without
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from contracts.token import PARAMETER
+from contracts.urisigning import PARAMETER
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _escape = re.compile(r"%[0-9A-Fa-f]{2}")

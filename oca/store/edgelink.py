@@ -25,7 +25,8 @@ from oca.store.store import Store
 
 log = logging.getLogger("oca.store.edgelink")
 
-_ACCEPT_S: Final = 0.1
+_ACCEPT_S: Final = 0.01
+"""One turn of the loop: what was in the queue when it began is accepted in it, however busy the machine is."""
 
 
 class EdgeLinks:

@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
 
@@ -21,6 +21,9 @@ from contracts.catalog import CatalogObject
 from contracts.framing import HEADER_BYTES, pack, payload_length
 from contracts.objectkey import SLICE_BYTES, digest
 from tests import commands
+from tests.ports import free_port
+from tests.processes import below, gone
+from tests.waiting import PATIENCE_S, until
 
 ETAG = '"published-1"'
 MODIFIED = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -43,16 +46,18 @@ class Appliance:
         self._process = process
 
     def connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
     def ingest(self, message: ingest.Request) -> ingest.Reply:
+        """The storekeeper's reply; raises ConnectionError when it ends before that."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(self.root / "run" / ingest.SOCKET_NAME))
             sock.sendall(pack(ingest.encode(message)))
             with sock.makefile("rb") as file:
-                reply: ingest.Reply = ingest.decode_reply(file.read(payload_length(file.read(HEADER_BYTES))))
+                header = _exactly(file, HEADER_BYTES)
+                reply: ingest.Reply = ingest.decode_reply(_exactly(file, payload_length(header)))
                 return reply
 
     def put(self, key: str, data: bytes) -> None:
@@ -65,40 +70,58 @@ class Appliance:
 
     def wait_ready(self) -> None:
         """Returns once it may take traffic; fails when it ends instead."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            assert self.process.poll() is None, (self.root / "log").read_text()
-            try:
-                with socket.create_connection(("127.0.0.1", self.admin), timeout=2) as sock:
-                    sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-                    if b" 200 " in sock.recv(100):
-                        return
-            except OSError:
-                pass
-            time.sleep(0.01)
-        raise AssertionError("not ready: " + (self.root / "log").read_text())
+        until(self._ready, lambda: "ready: " + self._log())
 
-    def wait_workers(self, count: int) -> None:
-        """Returns once so many edge workers are known to the storekeeper: one is enough to be ready."""
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/v1/status", timeout=10) as answer:
-                if json.load(answer)["workers"] == count:
-                    return
-            time.sleep(0.01)
-        raise AssertionError(f"not {count} workers: " + (self.root / "log").read_text())
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self._log()
+        try:
+            with socket.create_connection(("127.0.0.1", self.admin), timeout=2) as sock:
+                sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                return b" 200 " in sock.recv(100)
+        except OSError:
+            return False
+
+    def wait_workers(self) -> None:
+        """Returns once each of its edge workers is known to the storekeeper: one is enough to be ready."""
+        count = yaml.safe_load((self.root / "oca.yaml").read_text())["workers"]
+        until(lambda: self._workers() == count, lambda: f"{count} workers: " + self._log())
+
+    def _workers(self) -> int:
+        url = f"http://127.0.0.1:{self.admin}/v1/status"
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            return int(json.load(answer)["workers"])
+
+    def kill(self) -> None:
+        """Ends the supervisor and all below it, at once; returns when they are gone, and their ports are free."""
+        children = below(self.process.pid)
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+        # Each dies with its parent, and is nobody's child then that we could wait for.
+        until(lambda: gone(children), lambda: children)
+
+    def stop(self) -> None:
+        """Ends it as systemd does; one that was ended already stays so."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _log(self) -> str:
+        return (self.root / "log").read_text()
+
+
+def _exactly(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise ConnectionResetError(f"the storekeeper ended after {len(data)} bytes of {count}")
+    return data
 
 
 def published(key: str, data: bytes) -> CatalogObject:
     digests = b"".join(digest(data[at : at + SLICE_BYTES]) for at in range(0, len(data), SLICE_BYTES))
     return CatalogObject(key, len(data), "video/mp4", ETAG, 1_700_000_000, digests)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -146,12 +169,7 @@ def restarted(root: Path) -> Iterator[Appliance]:
     appliance = Appliance(port, admin, root, process)
     try:
         appliance.wait_ready()
-        appliance.wait_workers(config["workers"])
+        appliance.wait_workers()
         yield appliance
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        appliance.stop()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TypeAlias
 
+from tests.waiting import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -98,4 +100,4 @@ def http_origin() -> Iterator[HttpOrigin]:
             yield origin
         finally:
             origin.close()
-            thread.join(15)
+            thread.join(PATIENCE_S)

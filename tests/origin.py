@@ -9,7 +9,7 @@ import pytest
 
 from daemon.s3 import open_client
 from demo.origin import OriginServer
-from tests.appliance import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

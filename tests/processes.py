@@ -23,6 +23,16 @@ def named(name: str) -> Callable[[psutil.Process], bool]:
 
 def _lives_and(matches: Callable[[psutil.Process], bool], child: psutil.Process) -> bool:
     try:
-        return matches(child)
+        return child.is_running() and matches(child)
     except psutil.NoSuchProcess:
         return False
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all have ended; whoever waits for a parent to look has."""
+    return not any(_lives_and(lambda one: one.status() != psutil.STATUS_ZOMBIE, one) for one in processes)
+
+
+def stopped(process: psutil.Process) -> bool:
+    """Whether SIGSTOP has taken effect: kill(2) returns before."""
+    return process.status() == psutil.STATUS_STOPPED

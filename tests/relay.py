@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from tests.waiting import PATIENCE_S
+
 Meddle = Callable[[bytes, int], bytes | None]
 """Given bytes on their way back and their offset in the connection; None cuts the connection."""
 
@@ -57,7 +59,7 @@ class Relay:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
     def _start(self, run: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=run, args=arguments)

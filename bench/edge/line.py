@@ -22,7 +22,7 @@ from bench.edge.content import TITLE, File, request
 from bench.edge.household import Result, Task
 from bench.edge.load import end_cleanly
 from bench.edge.servers import Server, appliance
-from tests.appliance import free_port
+from tests.ports import free_port
 
 BITRATE_BPS: Final = 3_000_000
 SEGMENT_S: Final = 2

@@ -18,7 +18,7 @@ import psutil
 from bench.edge.content import File
 from bench.edge.servers import SERVER_CORE, Server, pin, wait_open
 from tests import certificates
-from tests.appliance import free_port
+from tests.ports import free_port
 
 SECRET: Final = "bench"
 _CONFIG: Final = """

@@ -18,7 +18,7 @@ from bench.edge.nginx import nginx, write_media
 from bench.edge.servers import Server, appliance
 from bench.edge.trafficserver import trafficserver
 from bench.edge.varnish import varnish
-from tests.appliance import free_port
+from tests.ports import free_port
 
 TITLE: Final = "requests"
 _SESSIONS_PER_S: Final = 12_000

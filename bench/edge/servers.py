@@ -24,7 +24,8 @@ from bench.edge.content import TITLE, File
 from contracts import ingest
 from steering.keys import Paths, Signer, make
 from tests import certificates
-from tests.appliance import Appliance, free_port, published, running
+from tests.appliance import Appliance, published, running
+from tests.ports import free_port
 
 SERVER_CORE: Final = 0
 CLIENT_CORE: Final = 1

@@ -18,7 +18,7 @@ import psutil
 from bench.edge.client import fetch
 from bench.edge.content import File, request
 from bench.edge.servers import SERVER_CORE, Server, pin, wait_open
-from tests.appliance import free_port
+from tests.ports import free_port
 
 _MODULES: Final = Path("/usr/lib/trafficserver/modules")
 _SECRET: Final = "benchbenchbench0"

@@ -15,7 +15,7 @@ from bench.edge.client import fetch
 from bench.edge.content import File, request
 from bench.edge.nginx import SECRET, links
 from bench.edge.servers import SERVER_CORE, Server, pin, wait_open
-from tests.appliance import free_port
+from tests.ports import free_port
 
 _PROGRAM: Final = """
 vcl 4.1;

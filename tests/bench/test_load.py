@@ -16,6 +16,7 @@ import pytest
 from bench.edge import audience, beside, client
 from bench.edge.client import COUNTER, Result, Target, Task, WrongAnswer, answer_bytes
 from bench.edge.content import Wire, request
+from tests.waiting import PATIENCE_S
 
 BODY = bytes(range(256)) * 16
 HEAD = b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -60,7 +61,7 @@ class Counting:
         threads, self._threads = self._threads, []
         socket.create_connection(("127.0.0.1", self.port)).close()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         self._listening.close()
 
 
@@ -74,12 +75,15 @@ def server(answer: bytes) -> Iterator[Counting]:
 
 
 def task(port: int, answer_bytes: int, asked: bytes = request("/a", None)) -> Task:
-    return Task(port, Wire.PLAIN, (os.getpid(),), (Target(asked, answer_bytes),), 2, 0.1, 0.3)
+    return Task(port, Wire.PLAIN, (os.getpid(),), (Target(asked, answer_bytes),), 2, 0.1, 1.0)
 
 
 def run(program: str, what: msgspec.Struct) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", program], input=msgspec.json.encode(what), capture_output=True, timeout=20
+        [sys.executable, "-m", program],
+        input=msgspec.json.encode(what),
+        capture_output=True,
+        timeout=PATIENCE_S,
     )
 
 
@@ -128,7 +132,7 @@ def test_a_server_that_ends_the_connection_under_load_ends_the_run() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         done = run("bench.edge.client", task(listening.getsockname()[1], len(ANSWER)))
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert done.returncode == 1
     assert done.stdout == b""
     assert b"bench.edge.client: " in done.stderr
@@ -141,7 +145,7 @@ def viewer(**changes: object) -> audience.Viewer:
 
 def test_a_player_asks_for_one_segment_after_the_other_until_its_buffer_is_full() -> None:
     with server(ANSWER) as counting:
-        what = audience.Task(counting.port, (os.getpid(),), (viewer(),), 0.0, 0.5)
+        what = audience.Task(counting.port, (os.getpid(),), (viewer(),), 0.0, 1.5)
         done = run("bench.edge.audience", what)
         asked = [head.partition(b"bytes=")[2].partition(b"\r\n")[0] for head in counting.asked]
     result = msgspec.json.decode(done.stdout, type=audience.Result)
@@ -165,9 +169,9 @@ def test_a_player_that_is_not_served_in_time_stalls() -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        what = audience.Task(listening.getsockname()[1], (os.getpid(),), (viewer(segment_s=0),), 0.0, 0.3)
+        what = audience.Task(listening.getsockname()[1], (os.getpid(),), (viewer(segment_s=0),), 0.0, 1.0)
         done = run("bench.edge.audience", what)
-        thread.join(10)
+        thread.join(PATIENCE_S)
     result = msgspec.json.decode(done.stdout, type=audience.Result)
     assert (result.segments, result.waiting) == (1, 1)
 

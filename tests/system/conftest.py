@@ -11,7 +11,7 @@ from .running_demo import Demo
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A demo that is ready; each module has its own, for some of them kill it."""
+    """A demo that is ready."""
     running = Demo(tmp_path_factory.mktemp("system") / "demo")
     try:
         running.wait_ready()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,20 +20,17 @@ from daemon.cli import CommandError
 from demo.layout import Layout
 from demo.preflight import check_ports
 from tests.processes import below
+from tests.waiting import PATIENCE_S, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 READY_S = 420
 """Two busy cores, the first npm install, and three encodes of a minute."""
-STOP_S = 20
+STOP_S = 60
 
 
-def wait_until(what: str, true: Callable[[], Any], timeout_s: float) -> Any:
+def wait_until(what: str, true: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Polls until ``true()`` is truthy, and gives that back; fails the test after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.1)
-    return value
+    return until(true, lambda: what, timeout_s)
 
 
 def free_offset() -> int:
@@ -51,7 +47,8 @@ def free_offset() -> int:
 class Demo:
     """``make demo`` without make: the same command, on other ports and in another folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: Path | None = None) -> None:
+        """Publishes ``source``, and the generated minute when there is none."""
         offset = free_offset()
         self.folder = folder
         self.offset = offset
@@ -59,7 +56,7 @@ class Demo:
         self._extra: list[subprocess.Popen[bytes]] = []
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                self.command(folder, offset),
+                [*self.command(folder, offset), *(["--source", str(source)] if source is not None else [])],
                 cwd=CHECKOUT,
                 stdout=output,
                 stderr=output,
@@ -112,7 +109,7 @@ class Demo:
         return {candidate["appliance"]: candidate for candidate in self.steer()["candidates"]}
 
     def wait_offered(self, names: set[str]) -> dict[str, dict[str, Any]]:
-        wait_until(f"steering offers {sorted(names)}", lambda: set(self.offered()) == names, 30)
+        wait_until(f"steering offers {sorted(names)}", lambda: set(self.offered()) == names)
         return self.offered()
 
     @staticmethod
@@ -126,7 +123,7 @@ class Demo:
             headers={"Content-Type": "application/json"} | (headers or {}),
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return (
                     answer.status,
                     {name.lower(): value for name, value in answer.headers.items()},
@@ -170,7 +167,7 @@ class Demo:
             except OSError:
                 return False
 
-        wait_until(f"{name} is ready again", ready, 30)
+        wait_until(f"{name} is ready again", ready)
 
     def _config(self, name: str) -> str:
         return str(self.folder / f"oca-{name}.yaml")

@@ -21,9 +21,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S
+
 from .running_demo import CHECKOUT, wait_until
 
-PORT = 28_190
 WHOLE = bytes(range(256)) * 4096  # 1 MiB whose every part is known
 SOUND, HALTING, SILENT, OTHER_VERSION, REFUSING = "sound", "halting", "silent", "other-version", "refusing"
 
@@ -83,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.world.asked.append((name, wanted))
         does = self.world.behaviour[name]
         if does == SILENT:
-            self.world.over.wait(30)
+            self.world.over.wait(PATIENCE_S)
             self.close_connection = True
             return
         first = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
@@ -98,7 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if does == HALTING:
             self.wfile.write(body[: len(body) // 4])
-            self.world.over.wait(30)
+            self.world.over.wait(PATIENCE_S)
             self.close_connection = True
             return
         self.wfile.write(body)
@@ -121,9 +123,10 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def page(world: World, browser: Browser) -> Iterator[Page]:
+    port = free_port()
     service = subprocess.Popen(
         [
-            *(sys.executable, "-m", "demo.playback", "--listen", f"127.0.0.1:{PORT}"),
+            *(sys.executable, "-m", "demo.playback", "--listen", f"127.0.0.1:{port}"),
             *("--steering", f"http://127.0.0.1:{world.port}", "--title", "t"),
         ],
         cwd=CHECKOUT,
@@ -131,19 +134,19 @@ def page(world: World, browser: Browser) -> Iterator[Page]:
     )
     opened = browser.new_page()
     try:
-        wait_until("the playback service answers", answers, 20)
+        wait_until("the playback service answers", lambda: answers(port))
         # Any document of that origin will do: the module is what is tested.
-        opened.goto(f"http://127.0.0.1:{PORT}/engine.js")
+        opened.goto(f"http://127.0.0.1:{port}/engine.js")
         yield opened
     finally:
         opened.close()
         service.terminate()
-        service.wait(10)
+        service.wait(PATIENCE_S)
 
 
-def answers() -> bool:
+def answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/api/titles", timeout=2):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/titles", timeout=2):
             return True
     except OSError:
         return False

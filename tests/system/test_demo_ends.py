@@ -5,16 +5,32 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.component.fill.test_publish import _picture, clip
 from tests.processes import below, named
+from tests.waiting import PATIENCE_S
 
 from .running_demo import CHECKOUT, Demo, free_offset, wait_until
 
 pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One of these tests' own, for they end it; what it plays is soon published."""
+    folder = tmp_path_factory.mktemp("ends")
+    source = clip(folder / "short.mp4", *_picture("320x180", length_s="2"))
+    running = Demo(folder / "demo", source)
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.close()
 
 
 def refused(folder: Path, offset: int, *more: str) -> str:
@@ -24,7 +40,7 @@ def refused(folder: Path, offset: int, *more: str) -> str:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert result.returncode == 2
@@ -83,7 +99,7 @@ def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:
         before = demo.descendants()
         demo.process.kill()
         demo.process.wait()
-        wait_until("nothing is left", lambda: not left_behind(demo.folder, before), 10)
+        wait_until("nothing is left", lambda: not left_behind(demo.folder, before))
     finally:
         demo.close()
 
@@ -105,7 +121,7 @@ def test_a_killed_make_takes_everything_with_it(tmp_path: Path) -> None:
         before = below(make.pid)
         make.kill()
         make.wait()
-        wait_until("nothing is left", lambda: not left_behind(folder, before), 20)
+        wait_until("nothing is left", lambda: not left_behind(folder, before))
     finally:
         make.kill()
         make.wait()
@@ -117,7 +133,7 @@ def test_a_killed_make_takes_everything_with_it(tmp_path: Path) -> None:
 def test_an_appliance_that_ends_by_itself_is_reported(demo: Demo) -> None:
     pid = demo.pid("isp-a2")
     demo.kill("isp-a2")
-    wait_until("a report", lambda: f"isp-a2 (pid {pid}) was ended by SIGKILL" in demo.said(), 10)
+    wait_until("a report", lambda: f"isp-a2 (pid {pid}) was ended by SIGKILL" in demo.said())
 
 
 def test_ctrl_c_ends_every_process_and_a_second_demo_is_refused_until_then(
@@ -131,6 +147,6 @@ def test_ctrl_c_ends_every_process_and_a_second_demo_is_refused_until_then(
     before = demo.descendants()
     assert len(before) >= 6  # S3, steering, two appliances with their workers, the playback service
     assert demo.interrupt() == 0
-    assert left_behind(demo.folder, before) == []
+    wait_until("nothing is left", lambda: not left_behind(demo.folder, before), 15)
     assert not demo.endpoints_file.exists()
     assert (demo.folder / "logs" / "steering.log").exists()

@@ -29,6 +29,7 @@ from oca.store.ingest import IngestServer
 from oca.store.joining import Joining
 from oca.store.store import Store
 from tests import commands
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -51,9 +52,11 @@ class StorekeeperThread:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         joining = Joining(self.store, time.monotonic, 3600)
-        asyncio.run_coroutine_threadsafe(joining.open(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(joining.open(), self._loop).result(PATIENCE_S)
         server = IngestServer(self.store, lambda _: None)
-        self._server = asyncio.run_coroutine_threadsafe(server.listen(self.socket), self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(server.listen(self.socket), self._loop).result(
+            PATIENCE_S
+        )
 
     def call(self, ask: Callable[[], Any]) -> Any:
         """``ask`` in the storekeeper's own thread; what it awaits is awaited."""
@@ -62,7 +65,7 @@ class StorekeeperThread:
             found = ask()
             return await found if inspect.isawaitable(found) else found
 
-        return asyncio.run_coroutine_threadsafe(asked(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(asked(), self._loop).result(PATIENCE_S)
 
     def close(self) -> None:
         async def end() -> None:
@@ -72,9 +75,9 @@ class StorekeeperThread:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
 

@@ -7,11 +7,13 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO
 
 from contracts.objectkey import SLICE_BYTES, slices_covering
+from tests.waiting import PATIENCE_S
 
 
 @dataclass
@@ -108,7 +110,7 @@ class Proxy:
             if key and key == self._hold_key and self.of(key) >= self._hold_after:
                 out.flush()
                 self.holding.set()
-                self.release.wait(60)
+                self.release.wait(2 * PATIENCE_S)
             out.write(piece)
             if key:
                 self.sent[key, (first + at) // SLICE_BYTES] += len(piece)
@@ -123,11 +125,9 @@ _PIECE_BYTES = 64 << 10
 
 
 def _ask(port: int, path: str, headers: dict[str, str]) -> Answer:
-    upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    # The Host as the client signed it.
-    upstream.request("GET", path, headers=headers)
-    response = upstream.getresponse()
-    kept = {name: value for name, value in response.getheaders() if name != "Content-Length"}
-    answer = Answer(response.status, kept, response.read())
-    upstream.close()
-    return answer
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as upstream:
+        # The Host as the client signed it.
+        upstream.request("GET", path, headers=headers)
+        response = upstream.getresponse()
+        kept = {name: value for name, value in response.getheaders() if name != "Content-Length"}
+        return Answer(response.status, kept, response.read())

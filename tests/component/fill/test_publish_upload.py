@@ -8,7 +8,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from fill.publish.upload import (
 from fill.s3documents import read_entry, read_index, read_latest
 from tests.component.fill.conftest import Setup, fill, last_line
 from tests.component.fill.test_publish import _picture, clip
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,13 +60,12 @@ def relayed(port: int, meddle: Meddle) -> Iterator[str]:
                 said = f"<Error><Code>{http.HTTPStatus(made).phrase.replace(' ', '')}</Code></Error>".encode()
                 self.answer(made, {"Content-Type": "application/xml"}, said)
                 return
-            upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            # The Host as the client signed it; Expect was answered already.
-            headers = {name: value for name, value in self.headers.items() if name != "Expect"}
-            upstream.request(self.command, self.path, made, headers)
-            response = upstream.getresponse()
-            self.answer(response.status, dict(response.getheaders()), response.read())
-            upstream.close()
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as upstream:
+                # The Host as the client signed it; Expect was answered already.
+                headers = {name: value for name, value in self.headers.items() if name != "Expect"}
+                upstream.request(self.command, self.path, made, headers)
+                response = upstream.getresponse()
+                self.answer(response.status, dict(response.getheaders()), response.read())
 
         def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)
@@ -211,7 +211,7 @@ def test_a_catalog_replaced_from_another_machine_meanwhile_is_carried_over(setup
         assert [ref.title for ref in index.titles] == ["old"]
         other = threading.Thread(target=_elsewhere, args=(setup, theirs))
         other.start()
-        other.join(30)
+        other.join(2 * PATIENCE_S)
         return 412
 
     with relayed(setup.origin.port, other_first) as url:

@@ -11,12 +11,13 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.appliance import Appliance
+from tests.waiting import PATIENCE_S
 
 Samples = dict[tuple[str, str], float]
 
 
 def _get(appliance: Appliance, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{appliance.admin}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{appliance.admin}{path}", timeout=PATIENCE_S) as answer:
         body: bytes = answer.read()
         return body
 
@@ -34,7 +35,7 @@ def samples(appliance: Appliance) -> Samples:
     }
 
 
-def wait_for(appliance: Appliance, done: Callable[[Samples], bool], within_s: float = 15) -> Samples:
+def wait_for(appliance: Appliance, done: Callable[[Samples], bool], within_s: float = PATIENCE_S) -> Samples:
     """The samples once ``done`` says so: workers report once a second."""
     until = time.monotonic() + within_s
     while True:
@@ -42,4 +43,4 @@ def wait_for(appliance: Appliance, done: Callable[[Samples], bool], within_s: fl
         if done(found):
             return found
         assert time.monotonic() < until, {name: value for name, value in found.items() if value}
-        time.sleep(0.05)
+        time.sleep(0.02)

@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from oca.edge.request import Request
 from steering.keys import Paths, Signer, make
 from tests.appliance import running
 from tests.component.oca.test_serving import ask
+from tests.waiting import until
 
 KEY = "tt0041/720p/video.mp4"
 # nginx's combined format, as its documentation of ngx_http_log_module gives it, then our two.
@@ -36,13 +36,6 @@ def read(path: Path) -> list[dict[str, str]]:
         assert match is not None, line
         found.append(match.groupdict())
     return found
-
-
-def until(done: Callable[[], bool], within_s: float = 15) -> None:
-    end = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_each_request_is_a_line_without_its_token(tmp_path: Path) -> None:

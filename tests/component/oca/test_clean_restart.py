@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 from pathlib import Path
 
 from contracts.objectkey import object_hash
@@ -14,6 +12,7 @@ from tests.appliance import Appliance, restarted, running
 from tests.component.oca.metrics import status
 from tests.component.oca.test_serving import ask
 from tests.processes import below, with_role
+from tests.waiting import settled, until
 
 DATA = os.urandom(3 << 20)
 KEYS = [f"tt{number}/video.mp4" for number in range(6)]
@@ -30,10 +29,8 @@ def objects(appliance: Appliance) -> int:
 
 def said(appliance: Appliance, what: str, times: int) -> None:
     """Returns once the log has it so often."""
-    until = time.monotonic() + 20
-    while (appliance.root / "log").read_text().count(f'"{what}"') < times:
-        assert time.monotonic() < until, (appliance.root / "log").read_text()[-3000:]
-        time.sleep(0.05)
+    log = appliance.root / "log"
+    until(lambda: log.read_text().count(f'"{what}"') >= times, lambda: log.read_text()[-3000:])
 
 
 def test_a_clean_end_leaves_a_snapshot_and_a_kill_does_not(tmp_path: Path) -> None:
@@ -45,8 +42,7 @@ def test_a_clean_end_leaves_a_snapshot_and_a_kill_does_not(tmp_path: Path) -> No
     with restarted(tmp_path) as appliance:
         assert objects(appliance) == len(KEYS)
         assert snapshots(tmp_path) == [False, False]
-        appliance.process.send_signal(signal.SIGKILL)
-        appliance.process.wait(15)
+        appliance.kill()
     assert snapshots(tmp_path) == [False, False]
     with restarted(tmp_path) as appliance:
         assert objects(appliance) == len(KEYS)
@@ -78,8 +74,12 @@ def test_what_happened_to_the_disk_meanwhile_is_found_and_logged_and_nothing_wro
         assert [file.name for file in put_away] == [object_hash(KEYS[1])]
         log = (appliance.root / "log").read_text()
         assert f'"event":"object vanished","key":"{KEYS[0]}"' in log.replace(": ", ":").replace(", ", ",")
-        used = [disk["used_bytes"] for disk in status(appliance)["disks"]]
-        assert used == [on_disk(tmp_path / disk) for disk in DISKS]
+        settled(lambda: check_used(appliance))
+
+
+def check_used(appliance: Appliance) -> None:
+    used = [disk["used_bytes"] for disk in status(appliance)["disks"]]
+    assert used == [on_disk(appliance.root / disk) for disk in DISKS]
 
 
 def held(root: Path, key: str) -> Path:

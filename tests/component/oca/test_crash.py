@@ -27,12 +27,13 @@ import pytest
 
 from contracts.objectkey import object_hash
 from demo.origin import OriginServer
-from oca.objectfile import disk_bytes, read_description
 from tests.appliance import Appliance, restarted, running
 from tests.component.fill.conftest import APPLIANCE, Setup, command
 from tests.component.oca.metrics import status
-from tests.component.oca.test_serving import ask
-from tests.processes import below
+from tests.component.oca.ondisk import held
+from tests.component.oca.test_serving import Answer, ask
+from tests.processes import below, gone
+from tests.waiting import PATIENCE_S, settled, until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -98,7 +99,7 @@ class Player(threading.Thread):
             end = min(len(data), start + self._chance.randrange(1, 3 * MIB))
             try:
                 answer = ask(self._appliance, f"Range: bytes={start}-{end - 1}\r\n", target=f"/{key}")
-            except (OSError, IndexError):
+            except OSError:
                 # Killed in the middle of a head, or before it. The next attempt is a moment away.
                 self.done.wait(0.02)
                 continue
@@ -121,7 +122,8 @@ def players(appliance: Appliance, objects: dict[str, bytes], seed: int) -> Itera
         for player in made:
             player.done.set()
         for player in made:
-            player.join(30)
+            player.join(2 * PATIENCE_S)
+            assert not player.is_alive()
 
 
 def purge(appliance: Appliance, title: str) -> None:
@@ -130,7 +132,7 @@ def purge(appliance: Appliance, title: str) -> None:
         data=json.dumps({"title": title}).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with suppress(OSError), urllib.request.urlopen(request, timeout=10) as answer:
+    with suppress(OSError), urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         answer.read()
 
 
@@ -144,10 +146,10 @@ def kill_all(appliance: Appliance, agent: subprocess.Popen[bytes], chance: rando
         time.sleep(chance.uniform(0.0, 0.6))  # the moment is what is random
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    agent.wait(20)
-    appliance.process.wait(20)
+    agent.wait(PATIENCE_S)
+    appliance.process.wait(PATIENCE_S)
     # Whatever was started in the place of a child that was killed dies with the supervisor too.
-    psutil.wait_procs(children, timeout=20)
+    until(lambda: gone(children), lambda: children)
 
 
 def one_round(appliance: Appliance, made: World, chance: random.Random) -> int:
@@ -164,22 +166,15 @@ def one_round(appliance: Appliance, made: World, chance: random.Random) -> int:
     return sum(player.right for player in asking)
 
 
-def held(disk: Path) -> tuple[int, list[Path], list[Path]]:
-    """What the files on a disk cost by their descriptions, and which are complete and incomplete."""
-    assert list((disk / "quarantine").iterdir()) == []
-    complete = [file for file in (disk / "objects").rglob("*") if file.is_file()]
-    incomplete = list((disk / "incomplete").iterdir())
-    used = 0
-    for file in complete + incomplete:
-        with file.open("rb") as opened:
-            item = read_description(opened.fileno())
-        assert file.stat().st_size == disk_bytes(item)
-        used += disk_bytes(item)
-    return used, complete, incomplete
-
-
 def check_disks(appliance: Appliance, made: World) -> None:
-    """Complete objects are right, byte for byte, and each disk counts exactly the files that it holds."""
+    """Complete objects are right, byte for byte, and each disk counts exactly the files that it holds.
+
+    Returns once that is so: a watermark or a newer catalog may be at work since the start.
+    """
+    settled(lambda: _check_disks(appliance, made))
+
+
+def _check_disks(appliance: Appliance, made: World) -> None:
     by_hash = {object_hash(key): (key, data) for key, data in made.objects.items()}
     said = {Path(disk["path"]).name: disk for disk in status(appliance)["disks"]}
     seen: list[str] = []
@@ -188,7 +183,8 @@ def check_disks(appliance: Appliance, made: World) -> None:
         for file in complete:
             if file.name in by_hash:  # the others are manifests
                 key, data = by_hash[file.name]
-                assert file.read_bytes()[: len(data)] == data, f"{key} is complete and wrong"
+                if file.read_bytes()[: len(data)] != data:
+                    pytest.fail(f"{key} is complete and wrong")
         seen += [file.name for file in complete + incomplete]
         counted = said[name]["state"], said[name]["used_bytes"], said[name]["objects"]
         assert counted == ("serving", used, len(complete)), name
@@ -198,11 +194,13 @@ def check_disks(appliance: Appliance, made: World) -> None:
 
 def check_answers(appliance: Appliance, made: World, chance: random.Random) -> None:
     """What is asked for is answered: 503 at most until the catalog was read, which takes a moment."""
-    until = time.monotonic() + 15
     for key in chance.sample(list(made.objects), 3):
-        while (answer := ask(appliance, target=f"/{key}")).status == 503:
-            assert time.monotonic() < until, (key, (appliance.root / "log").read_text()[-2000:])
-            time.sleep(0.05)
+
+        def answered(key: str = key) -> Answer | None:
+            got = ask(appliance, target=f"/{key}")
+            return None if got.status == 503 else got
+
+        answer = until(answered, lambda: (appliance.root / "log").read_text()[-2000:])
         assert (answer.status, answer.body == made.objects[key]) == (200, True), (key, answer.status)
 
 

@@ -7,8 +7,6 @@ import os
 import random
 import signal
 import socket
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,8 @@ from tests.appliance import Appliance, restarted, running
 from tests.component.oca.metrics import status, wait_for
 from tests.component.oca.test_metrics import children, requests
 from tests.component.oca.test_serving import ask
+from tests.processes import gone
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -82,13 +82,6 @@ def log(tmp_path: Path, origin: OriginServer, s3: S3Client) -> Log:
     return Log(s3, origin.config.bucket, f"delivery-{tmp_path.name}", tmp_path, origin)
 
 
-def until(done: Callable[[], bool], within_s: float = 20) -> None:
-    end = time.monotonic() + within_s
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def play(appliance: Appliance, sessions: int, buffer_ms: int = 2000) -> None:
     for number in range(sessions):
         cmcd = f"CMCD=bl%3D{buffer_ms}%2Cbr%3D3000%2Csid%3D%22s{number}%22"
@@ -102,10 +95,10 @@ def test_all_that_was_delivered_is_in_s3_after_a_clean_end(log: Log) -> None:
         play(appliance, 3)
         play(appliance, 3, buffer_ms=4000)
         assert ask(appliance, target=f"/{KEY}").status == 200
-    (name,) = log.objects()
-    assert name.startswith(f"{log.prefix}/date=")
-    assert "/hour=" in name
-    assert "/test-1-" in name
+    for name in log.objects():  # one, unless an hour ended in between
+        assert name.startswith(f"{log.prefix}/date=")
+        assert "/hour=" in name
+        assert "/test-1-" in name
     rows = log.rows()
     assert {(row.key, row.network, row.appliance) for row in rows} == {(KEY, "127.0.0.0/16", "test-1")}
     assert sum(row.requests for row in rows) == sum(row.hits for row in rows) == 7
@@ -125,22 +118,23 @@ def test_while_s3_is_away_parts_wait_and_nothing_else_does(log: Log) -> None:
         with running(log.root, **log.config(endpoint_url=away)) as appliance:
             appliance.put(KEY, random.Random(31).randbytes(SIZE))
             play(appliance, 3)
-        (kept,) = log.spooled()
+        kept = log.spooled()
+        assert kept
         with restarted(log.root) as appliance:
             until(lambda: bool(status(appliance)["delivery"]["error"]))
             found = status(appliance)["delivery"]
             assert "is it up, and delivery.endpoint_url right?" in found["error"]
-            assert (found["waiting_parts"], found["uploaded_parts"]) == (1, 0)
+            assert (found["waiting_parts"], found["uploaded_parts"]) == (len(kept), 0)
             assert wait_for(appliance, lambda found: found["oca_delivery_failing", ""] == 1)
             play(appliance, 2)
-        assert kept in log.spooled()
-        assert len(log.spooled()) == 2
+        both = log.spooled()
+        assert set(kept) < set(both)
     log.change(endpoint_url=log.origin.endpoint_url)
     with restarted(log.root) as appliance:
-        until(lambda: status(appliance)["delivery"]["uploaded_parts"] == 2)
+        until(lambda: status(appliance)["delivery"]["uploaded_parts"] == len(both))
         assert status(appliance)["delivery"]["error"] == ""
     assert sum(row.requests for row in log.rows()) == 5
-    assert any(name.endswith(f"-{kept.split('.')[1]}.ndjson.gz") for name in log.objects())
+    assert any(name.endswith(f"-{kept[0].split('.')[1]}.ndjson.gz") for name in log.objects())
     assert log.spooled() == []
 
 
@@ -156,7 +150,7 @@ def test_credentials_that_may_not_write_are_named_and_read_again(log: Log) -> No
         until(lambda: "delivery.credentials_file" in status(appliance)["delivery"]["error"])
         assert log.objects() == {}
         own.write_text(right)
-        until(lambda: status(appliance)["delivery"]["uploaded_parts"] == 1)
+        until(lambda: not log.spooled())
     assert sum(row.requests for row in log.rows()) == 3
 
 
@@ -167,7 +161,7 @@ def test_a_worker_that_is_killed_takes_nothing_back_that_it_reported(log: Log) -
         wait_for(appliance, lambda found: requests(found) == 5)
         (worker,) = children(appliance, "edge")
         os.kill(worker.pid, signal.SIGKILL)
-        worker.wait(10)
+        until(lambda: gone([worker]))
         wait_for(appliance, lambda found: found["oca_workers", ""] == 1)
         play(appliance, 4)
     assert sum(row.requests for row in log.rows()) == 9
@@ -181,7 +175,7 @@ def test_a_storekeeper_that_is_killed_costs_at_most_the_open_minute(log: Log) ->
         wait_for(appliance, lambda found: requests(found) == 5)
         (store,) = children(appliance, "store")
         os.kill(store.pid, signal.SIGKILL)
-        store.wait(10)
+        until(lambda: gone([store]))
         play(appliance, 7)
         appliance.wait_ready()
     # 12 when a minute had ended between the report and the kill.
@@ -192,8 +186,7 @@ def test_a_part_that_was_left_open_is_uploaded_at_the_next_start(log: Log) -> No
     with running(log.root, **log.config()) as appliance:
         appliance.put(KEY, random.Random(31).randbytes(SIZE))
         play(appliance, 3)
-    (name,) = log.objects()
-    lines = gzip.decompress(log.objects()[name])
+    lines = gzip.decompress(next(iter(log.objects().values())))
     left = log.root / "state/delivery/open/2026-06-21T09.00c0ffee.ndjson"
     left.write_bytes(lines + b'{"minute":"2026-')
     with restarted(log.root) as appliance:
@@ -207,7 +200,7 @@ def test_killed_between_the_upload_and_its_note_it_is_the_same_object_again(log:
         appliance.put(KEY, random.Random(31).randbytes(SIZE))
         play(appliance, 3)
     before = log.objects()
-    (name,) = before
+    name = next(iter(before))
     day, hour, file = name.removeprefix(log.prefix + "/").split("/")
     spooled = f"{day.removeprefix('date=')}T{hour.removeprefix('hour=')}.{file.removeprefix('test-1-')}"
     (log.root / "state/delivery/ready" / spooled).write_bytes(before[name])

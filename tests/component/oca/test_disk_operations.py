@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from oca.objectfile import complete_path, disk_rank
 from tests import commands
 from tests.appliance import Appliance, restarted, running
 from tests.component.oca.metrics import status
-from tests.component.oca.test_crash import held
+from tests.component.oca.ondisk import check_counted
 from tests.component.oca.test_serving import ask
-from tests.processes import below, with_role
+from tests.processes import below, gone, with_role
+from tests.waiting import PATIENCE_S, until
 
 MIB = 1 << 20
 SIZE = 2 * MIB + 700
@@ -53,30 +53,10 @@ def on(disk: Path, *others: Path) -> str:
             return key
 
 
-def until(what: Callable[[], bool], within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def is_hit(appliance: Appliance, key: str, data: bytes) -> None:
     answer = ask(appliance, target=f"/{key}")
     assert (answer.status, answer.body == data) == (200, True)
     assert answer.headers["cache-status"] == "test-1; hit"
-
-
-def check_counted(appliance: Appliance) -> None:
-    """Returns once the files of each disk are what status counts."""
-
-    def counted() -> bool:
-        return all(
-            (disk["used_bytes"], disk["objects"]) == (found[0], len(found[1]))
-            for name, disk in disks(appliance).items()
-            if (found := held(appliance.root / name))
-        )
-
-    until(counted)
 
 
 @contextmanager
@@ -99,7 +79,8 @@ def players(appliance: Appliance, objects: dict[str, bytes]) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(2 * PATIENCE_S)
+            assert not thread.is_alive()
     assert wrong == []
 
 
@@ -129,7 +110,7 @@ def test_a_disk_is_added_used_and_still_there_after_a_restart(appliance: Applian
     assert complete_path(third, key).exists()
     is_hit(appliance, key, data)
     appliance.process.send_signal(signal.SIGTERM)
-    appliance.process.wait(20)
+    appliance.process.wait(PATIENCE_S)
     with restarted(root) as appliance:
         said = disks(appliance)["disk3"]
         assert (said["state"], said["class"], said["capacity_bytes"]) == ("serving", "flash", 50_000_000)
@@ -183,7 +164,7 @@ def test_a_disk_is_drained_and_removed_while_players_notice_nothing(appliance: A
     assert refused.returncode == 1
     assert "the last disk in service" in refused.stderr
     appliance.process.send_signal(signal.SIGTERM)
-    appliance.process.wait(20)
+    appliance.process.wait(PATIENCE_S)
     with restarted(root) as appliance:
         assert set(disks(appliance)) == {"disk2"}
 
@@ -233,14 +214,14 @@ def test_killed_in_the_middle_of_a_drain_nothing_is_there_twice_and_it_drains_on
         assert oca(appliance, "drain", first, "--no-wait").returncode == 0
         for moved in (1, 3):
             until(lambda moved=moved: sum(complete_path(second, key).exists() for key in objects) >= moved)  # type: ignore[misc]
-            for process in below(appliance.process.pid, with_role("store")):
-                process.kill()
-                process.wait()
+            (keeper,) = below(appliance.process.pid, with_role("store"))
+            keeper.kill()
+            until(lambda keeper=keeper: gone([keeper]))  # type: ignore[misc]
             appliance.wait_ready()
             for key, data in objects.items():
                 answer = ask(appliance, target=f"/{key}")
                 assert (answer.status, answer.body == data) == (200, True)
-        until(lambda: bool(disks(appliance)["disk1"]["state"] == "drained"), within_s=60)
+        until(lambda: bool(disks(appliance)["disk1"]["state"] == "drained"))
         check_counted(appliance)
         assert all(complete_path(second, key).exists() for key in objects)
         assert not any(complete_path(first, key).exists() for key in objects)
@@ -265,4 +246,4 @@ def test_what_is_asked_for_often_moves_to_flash_while_it_is_played(tmp_path: Pat
             is_hit(appliance, key, data)
         assert [complete_path(first, key).exists() for key in objects] == [False, False, True, True]
         check_counted(appliance)
-        assert status(appliance)["moved_objects"] == 2
+        until(lambda: status(appliance)["moved_objects"] == 2)

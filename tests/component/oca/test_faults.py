@@ -25,6 +25,7 @@ from tests.appliance import published
 from tests.component.oca.metrics import status
 from tests.component.oca.test_serving import ask
 from tests.component.oca.twodisks import MIB, World, ext4, read_only, run, tmpfs
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -113,8 +114,8 @@ def test_a_disk_that_answers_nothing_but_eio(world: World, heals: bool) -> None:
             assert set(world.serves(bad, missed)) <= {503, None}
             world.check_failed("Input/output error (EIO)")
             world.is_hit(good)
-            world.is_hit(bad)
             world.lands_on_good(bad)
+            world.is_hit(bad)
             world.check_counted(world.good)
         run("umount", world.bad)
         if heals:
@@ -243,7 +244,7 @@ def test_descriptors_run_out(world: World) -> None:
         with ExitStack() as stack:
             for _ in range(150):
                 sock = stack.enter_context(
-                    socket.create_connection(("127.0.0.1", appliance.port), timeout=10)
+                    socket.create_connection(("127.0.0.1", appliance.port), timeout=PATIENCE_S)
                 )
                 sock.sendall(b"GET /")
         world.serves(held_one, missed)

@@ -14,7 +14,8 @@ from demo.origin import OriginServer
 from tests.component.oca.metrics import status, wait_for
 from tests.component.oca.test_serving import ask
 from tests.component.oca.twodisks import Object, World
-from tests.processes import below, with_role
+from tests.processes import below, gone, stopped, with_role
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,7 +55,7 @@ def misses_of_disk(world: World, item: Object) -> None:
     """Its file is deleted by somebody: the worker's open file is closed first, as a restart of it would."""
     for worker in below(world.running.process.pid, with_role("edge")):
         worker.kill()
-        worker.wait()
+        until(lambda worker=worker: gone([worker]))  # type: ignore[misc]
     world.running.wait_ready()
     for file in (world.good / "objects").rglob("*"):
         if file.is_file():
@@ -82,8 +83,10 @@ def test_a_worker_that_hangs_holds_no_purge_up_and_is_counted(world: World) -> N
     item = world.publish(world.good)
     with world.start(workers=2) as appliance:
         world.serves(item)
+        world.lands_on_good(item)
         worker = below(appliance.process.pid, with_role("edge"))[0]
         worker.send_signal(signal.SIGSTOP)
+        until(lambda: stopped(worker))
         try:
             assert world.purge(prefix="tt") == {"purged": 1, "workers": 1, "silent": 1}
         finally:

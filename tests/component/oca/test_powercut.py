@@ -21,15 +21,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from demo.origin import OriginServer
 from oca.objectfile import complete_path
 from oca.store.snapshot import NAME
-from tests.appliance import Appliance
 from tests.component.oca.twodisks import MIB, Object, World, run
-from tests.processes import below
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -71,11 +69,13 @@ class Rack:
     def off(self) -> None:
         """Nobody may have a file open. What is busy for a moment longer is tried again."""
         for folder in (*self.disks, self._device):
-            until = time.monotonic() + 30
-            while os.path.ismount(folder):
-                done = subprocess.run(["umount", folder], capture_output=True, text=True, check=False)
-                assert time.monotonic() < until, done.stderr
-                time.sleep(0.05)
+            until(lambda folder=folder: self._unmounted(folder), lambda folder=folder: folder)  # type: ignore[misc]
+
+    @staticmethod
+    def _unmounted(folder: Path) -> bool:
+        if os.path.ismount(folder):
+            subprocess.run(["umount", folder], capture_output=True, check=False)
+        return not os.path.ismount(folder)
 
     def on(self) -> None:
         """Mounts all again, which replays the journals; they must need no repair beyond that."""
@@ -126,7 +126,8 @@ class Load:
     def stop(self) -> None:
         self._done.set()
         for thread in self._threads:
-            thread.join(60)
+            thread.join(2 * PATIENCE_S)
+            assert not thread.is_alive()
 
     def _play(self, seed: int) -> None:
         chance = random.Random(seed)
@@ -144,7 +145,7 @@ class Load:
             data = chance.randbytes(chance.randrange(1, 3 * MIB // 2))
             try:
                 self._world.running.put(key, data)
-            except (OSError, AssertionError, struct.error):
+            except (OSError, AssertionError):
                 self._done.wait(0.05)  # the power is off
             else:
                 self.committed.append((key, data))
@@ -158,27 +159,17 @@ class Load:
             self._purging.release()
 
 
-def kill(appliance: Appliance) -> None:
-    """The machine is without power too."""
-    children = below(appliance.process.pid)
-    appliance.process.kill()
-    appliance.process.wait(20)
-    psutil.wait_procs(children, timeout=20)
-
-
 def one_round(world: World, power: Rack, published: list[Object], chance: random.Random) -> int:
     """Load until the power is cut; then everything that was promised is looked for. How many objects that was."""
     with world.start() as appliance:
         load = Load(world, published, chance)
         try:
-            until = time.monotonic() + chance.uniform(0.2, 2.5)
-            while time.monotonic() < until or not load.committed:
-                assert time.monotonic() < until + 60, (appliance.root / "log").read_text()[-3000:]
-                time.sleep(0.01)
+            time.sleep(chance.uniform(0.2, 2.5))  # the moment is what is random
+            until(lambda: load.committed, lambda: (appliance.root / "log").read_text()[-3000:])
             promised = load.promised()
             power.cut()
         finally:
-            kill(appliance)
+            appliance.kill()  # the machine is without power too
             load.stop()
     assert load.wrong == []
     power.off()
@@ -192,7 +183,7 @@ def one_round(world: World, power: Rack, published: list[Object], chance: random
         world.check_counted(*power.disks)
         for item in promised:
             assert world.get(item) == 200
-        world.serves(*published, within_s=60)
+        world.serves(*published)
         world.check_counted(*power.disks)
         # Room for the next round, and this time a clean end: its snapshots must be gone at the next cut.
         assert world.purge(prefix="fill")["purged"] >= len(promised)

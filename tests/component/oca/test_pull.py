@@ -24,6 +24,7 @@ from oca.identity import Identity
 from tests.appliance import Appliance, published, running
 from tests.component.oca.test_serving import ask
 from tests.relay import Meddle, Relay, altered, cut, honest
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -50,6 +51,9 @@ class World:
     """A chain of appliances, and objects that neither of them has yet."""
 
     child: Appliance
+    """Waits for a parent that is slow, as everything is on a busy machine: what it asks of whom is counted."""
+    hasty: Appliance
+    """Asks a second upstream soon."""
     parent: Appliance
     relay: Relay
     good: list[tuple[str, bytes]]
@@ -59,7 +63,9 @@ class World:
 
 def pulled(appliance: Appliance) -> dict[str, int]:
     """Bytes that the appliance has fetched, by upstream."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{appliance.admin}/v1/status", timeout=10) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{appliance.admin}/v1/status", timeout=PATIENCE_S
+    ) as answer:
         return {item["name"]: item["bytes"] for item in json.load(answer)["upstreams"]}
 
 
@@ -71,13 +77,15 @@ def world(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S3
         "endpoint_url": origin.config.endpoint_url,
         "credentials_file": str(origin.credentials_file),
     }
-    # The child proves who it is, as in the field: its key is made before either of them starts.
-    child_root, parent_root = root / "child", root / "parent"
-    (child_root / "state").mkdir(parents=True)
-    parent_root.mkdir()
-    identity, _ = Identity.load_or_make("child-1", child_root / "state" / "identity.jwk")
+    # A child proves who it is, as in the field: its key is made before any of them starts.
+    roots = {name: root / name for name in ("parent-1", "child-1", "child-2")}
+    keys = []
+    for name, folder in roots.items():
+        (folder / "state").mkdir(parents=True)
+        identity, _ = Identity.load_or_make(name, folder / "state" / "identity.jwk")
+        keys.append({**identity.public_key(), "kid": name})
     peers = root / "peers.jwks"
-    peers.write_text(json.dumps({"keys": [{**identity.public_key(), "kid": "child-1"}]}))
+    peers.write_text(json.dumps({"keys": keys}))
     nobody = root / "nobody.jwks"
     nobody.write_text('{"keys": []}')
     auth = {"required": True, "keys_file": str(nobody), "peers_file": str(peers)}
@@ -89,20 +97,25 @@ def world(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S3
         data = random.Random(len(published_now)).randbytes(SIZE)
         published_now.append((publish(s3, origin.config.bucket, data, change(data)), data))
     with ExitStack() as stack:
-        parent = stack.enter_context(running(parent_root, appliance="parent-1", origin=config, auth=auth))
-        relay = stack.enter_context(Relay(parent.port))
-        child = stack.enter_context(
-            running(
-                child_root,
-                appliance="child-1",
-                origin=config,
-                parents=[{"id": "parent-1", "url": f"http://127.0.0.1:{relay.port}"}],
-                # Longer than a test waits: who falls silent must not be waited for alone.
-                pull={"stall_timeout_s": 60, "hedge_s": 0.3},
-            )
+        parent = stack.enter_context(
+            running(roots["parent-1"], appliance="parent-1", origin=config, auth=auth)
         )
+        relay = stack.enter_context(Relay(parent.port))
+        children = [
+            stack.enter_context(
+                running(
+                    roots[name],
+                    appliance=name,
+                    origin=config,
+                    parents=[{"id": "parent-1", "url": f"http://127.0.0.1:{relay.port}"}],
+                    # Longer than a test waits: who falls silent must not be waited for alone.
+                    pull={"stall_timeout_s": 60, "hedge_s": hedge_s},
+                )
+            )
+            for name, hedge_s in (("child-1", 60), ("child-2", 0.3))
+        ]
         *good, wrong, short = published_now
-        yield World(child, parent, relay, good, wrong, short)
+        yield World(*children, parent, relay, good, wrong, short)
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +149,7 @@ def test_many_players_who_miss_at_once_cost_one_fetch(world: World) -> None:
     for player in players:
         player.start()
     for player in players:
-        player.join(60)
+        player.join(2 * PATIENCE_S)
     assert answers == [data] * 20
     assert pulled(world.child)["parent-1"] - before == SIZE
 
@@ -164,19 +177,21 @@ def test_a_parent_that_falls_silent_is_not_waited_for_alone(world: World) -> Non
     silent = threading.Event()
 
     def hold(data: bytes, offset: int) -> bytes | None:
-        silent.wait(30)
+        silent.wait(PATIENCE_S)
         return data
 
     world.relay.meddle = hold
     try:
-        answer = ask(world.child, target=f"/{key}")
+        answer = ask(world.hasty, target=f"/{key}")
     finally:
         silent.set()
     assert (answer.status, answer.body) == (200, data)
 
 
 def breaker(appliance: Appliance, upstream: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{appliance.admin}/v1/status", timeout=10) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{appliance.admin}/v1/status", timeout=PATIENCE_S
+    ) as answer:
         return next(item["breaker"] for item in json.load(answer)["upstreams"] if item["name"] == upstream)
 
 

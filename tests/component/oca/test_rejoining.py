@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import time
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from demo.origin import OriginServer
@@ -18,7 +18,8 @@ from tests.component.oca.metrics import samples
 from tests.component.oca.test_faults import AT_ONCE, SHUTDOWN
 from tests.component.oca.twodisks import World, ext4, read_only, run
 from tests.passthrough import passthrough
-from tests.processes import below
+from tests.processes import below, gone, stopped
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,11 +35,10 @@ def world(tmp_path: Path, origin: OriginServer, s3: S3Client) -> World:
     return World(tmp_path, tmp_path / "bad", good, s3, origin)
 
 
-def until(what: Callable[[], bool], within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+def hang(daemon: subprocess.Popen[bytes]) -> None:
+    """From here on whoever touches the disk waits."""
+    daemon.send_signal(signal.SIGSTOP)
+    until(lambda: stopped(psutil.Process(daemon.pid)))
 
 
 def is_back(world: World) -> None:
@@ -59,7 +59,7 @@ def test_a_disk_that_hangs_holds_up_no_other_and_rejoins(world: World) -> None:
             appliance.put(*bad)
             appliance.put(*good)
             world.is_hit(good)
-            daemon.send_signal(signal.SIGSTOP)
+            hang(daemon)
             # Asked of the disk that hangs, and not waited for.
             with appliance.connect() as first, appliance.connect() as second:
                 first.sendall(f"GET /{bad[0]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -80,7 +80,7 @@ def test_a_disk_that_hangs_holds_up_no_other_and_rejoins(world: World) -> None:
             is_back(world)
             # What was fetched again meanwhile is there once.
             world.check_counted(world.bad, world.good)
-            assert not complete_path(world.bad, bad[0]).exists()
+            until(lambda: not complete_path(world.bad, bad[0]).exists())
             for item in (bad, missed, good):
                 world.is_hit(item)
             world.serves(last)
@@ -95,15 +95,15 @@ def test_an_appliance_ends_though_a_disk_hangs(world: World) -> None:
     with passthrough(backing, world.bad) as daemon:
         bad = world.publish(world.bad)
         with world.start(**SOON, drain_timeout_s=1) as appliance:
-            daemon.send_signal(signal.SIGSTOP)
+            hang(daemon)
             with appliance.connect() as waiting:
                 waiting.sendall(f"GET /{bad[0]} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                 until(lambda: bool(world.disk(world.bad)["state"] == "failed"))
                 left = below(appliance.process.pid)
                 appliance.process.send_signal(signal.SIGTERM)
-                assert appliance.process.wait(45) == 0
+                assert appliance.process.wait(150) == 0
             daemon.send_signal(signal.SIGCONT)
-            until(lambda: not any(process.is_running() for process in left))
+            until(lambda: gone(left), lambda: left)
 
 
 def test_a_frozen_disk_is_taken_out_and_rejoins(world: World) -> None:
@@ -157,5 +157,5 @@ def test_what_was_purged_while_its_disk_was_away_does_not_come_back(world: World
             run("mount", "-o", "remount,rw", world.bad)
             is_back(world)
             world.is_hit(kept)
-            assert not complete_path(world.bad, purged[0]).exists()
+            until(lambda: not complete_path(world.bad, purged[0]).exists())
             world.check_counted(world.bad, world.good)

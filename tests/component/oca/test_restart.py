@@ -13,17 +13,20 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from oca.edge.worker import GRACE_S
 from tests import certificates
-from tests.appliance import Appliance, free_port, running
+from tests.appliance import Appliance, running
 from tests.component.oca.test_serving import Answer, ask
-from tests.processes import below, with_role
+from tests.ports import free_port
+from tests.processes import below, gone, with_role
+from tests.waiting import PATIENCE_S, until
 
 KEY = "tt0012/720p/video.mp4"
 SIZE = 6 << 20
@@ -33,7 +36,7 @@ REQUEST = f"GET /{KEY} HTTP/1.1\r\nHost: a\r\nRange: bytes=%d-%d\r\n\r\n"
 
 @pytest.fixture
 def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    with running(tmp_path, drain_timeout_s=10, limits={"requests_per_network": 1_000_000}) as made:
+    with running(tmp_path, drain_timeout_s=60, limits={"requests_per_network": 1_000_000}) as made:
         made.put(KEY, DATA)
         yield made
 
@@ -44,15 +47,8 @@ def workers(appliance: Appliance) -> list[psutil.Process]:
 
 def admin(appliance: Appliance, path: str, method: str = "GET") -> object:
     request = urllib.request.Request(f"http://127.0.0.1:{appliance.admin}{path}", method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.load(answer)
-
-
-def until(true: object, timeout_s: float = 15) -> None:
-    end = time.monotonic() + timeout_s
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @contextmanager
@@ -63,20 +59,20 @@ def slow_download(appliance: Appliance) -> Iterator[threading.Event]:
     def download() -> None:
         with appliance.connect() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            sock.settimeout(20)
+            sock.settimeout(PATIENCE_S)
             with sock.makefile("rb") as file:
                 sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                 sock.recv(1, socket.MSG_PEEK)
                 begun.set()
-                go.wait(30)
+                go.wait(PATIENCE_S)
                 result.append(Answer(file).body == DATA)
 
     thread = threading.Thread(target=download)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE_S)
     yield go
     go.set()
-    thread.join(30)
+    thread.join(2 * PATIENCE_S)
     assert result == [True]
 
 
@@ -85,7 +81,7 @@ def test_sigterm_lets_a_response_in_flight_finish(appliance: Appliance) -> None:
         appliance.process.send_signal(signal.SIGTERM)
         until(lambda: '"stopping"' in (appliance.root / "log").read_text())
         go.set()
-    assert appliance.process.wait(15) == 0
+    assert appliance.process.wait(PATIENCE_S) == 0
 
 
 def test_a_client_that_never_finishes_holds_the_end_up_no_longer_than_the_drain_time(tmp_path: Path) -> None:
@@ -95,7 +91,7 @@ def test_a_client_that_never_finishes_holds_the_end_up_no_longer_than_the_drain_
             sock.sendall(f"GET /{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             sock.recv(1000)
             appliance.process.send_signal(signal.SIGTERM)
-            assert appliance.process.wait(12) == 0
+            assert appliance.process.wait(PATIENCE_S) == 0
 
 
 def test_drained_it_sends_new_connections_elsewhere_and_finishes_the_old(appliance: Appliance) -> None:
@@ -128,7 +124,7 @@ def test_sighup_replaces_the_workers_and_drops_no_byte(appliance: Appliance) -> 
         )
         assert before.is_running()
         go.set()
-    until(lambda: not before.is_running())
+    until(lambda: gone([before]))
     assert len(workers(appliance)) == 1
 
 
@@ -154,7 +150,7 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(tmp_path: Pat
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as plain,
             context.wrap_socket(plain) as sock,
         ):
             return sock.getpeercert(binary_form=True) or b""
@@ -183,27 +179,35 @@ class Load(threading.Thread):
         self.lost = 0
         self.done = threading.Event()
         self._forgiving = forgiving
+        self._paused_s = 0.0
+        """How long we had asked nothing before this request. A server that drains may close what was idle for
+        GRACE_S, as RFC 9112 section 9.3.1 has it, and on a busy machine a thread may pause so long."""
 
     def run(self) -> None:
         chance = random.Random(self.port)
         while not self.done.is_set():
             try:
                 self._connection(chance)
-            except (OSError, IndexError, ValueError) as error:
+            except OSError as error:
                 self.lost += 1
-                if not self._forgiving:
+                if not self._forgiving and self._paused_s < GRACE_S / 2:
                     self.wrong.append(repr(error))
 
     def _connection(self, chance: random.Random) -> None:
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock,
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as sock,
             sock.makefile("rb") as file,
         ):
+            active = time.monotonic()
             while not self.done.is_set():
                 start = chance.randrange(SIZE - 70_000)
                 end = start + chance.randrange(1, 70_000)
-                sock.sendall((REQUEST % (start, end - 1)).encode())
+                try:
+                    sock.sendall((REQUEST % (start, end - 1)).encode())
+                finally:
+                    self._paused_s = time.monotonic() - active
                 answer = Answer(file)
+                active = time.monotonic()
                 if answer.status != 206 or answer.body != DATA[start:end]:
                     if self._forgiving and answer.status == 206 and len(answer.body) < end - start:
                         raise ConnectionResetError  # cut short, and what came is compared here
@@ -224,7 +228,8 @@ def load(port: int, count: int = 4, *, forgiving: bool = False) -> Iterator[list
         for player in players:
             player.done.set()
         for player in players:
-            player.join(30)
+            player.join(2 * PATIENCE_S)
+            assert not player.is_alive()
 
 
 def test_reloads_under_load_fail_no_request(appliance: Appliance) -> None:
@@ -268,15 +273,15 @@ def test_an_upgrade_behind_a_socket_that_systemd_keeps_fails_no_request_in_10_00
                     return sum(player.answered for player in players)
 
                 for goal in (4000, 8000):
-                    until(lambda goal=goal: answered() > goal, 60)
+                    until(lambda goal=goal: answered() > goal, within_s=120)
                     process.send_signal(signal.SIGTERM)
-                    assert process.wait(20) == 0
+                    assert process.wait(PATIENCE_S) == 0
                     process = start()
-                until(lambda: answered() > 10_000, 60)
+                until(lambda: answered() > 10_000, within_s=120)
             assert [wrong for player in players for wrong in player.wrong] == []
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
             listening.close()
 
 
@@ -285,8 +290,8 @@ def kill_workers(appliance: Appliance, kills: int, seed: int) -> None:
     with load(appliance.port, forgiving=True) as players:
         for _ in range(kills):
             time.sleep(chance.uniform(0.05, 0.4))  # the moment is what is random
-            until(lambda: workers(appliance))
-            os.kill(chance.choice(workers(appliance)).pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the one of before had not ended yet
+                os.kill(chance.choice(until(lambda: workers(appliance))).pid, signal.SIGKILL)
         last = sum(player.answered for player in players)
         until(lambda: sum(player.answered for player in players) > last + 100)
     assert [wrong for player in players for wrong in player.wrong] == []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from tests import commands
 from tests.component.oca.metrics import samples
 from tests.component.oca.twodisks import MIB, Object, World
 from tests.unit.oca.test_scrub import flip
+from tests.waiting import PATIENCE_S, settled, until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,9 +28,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def world(tmp_path: Path, origin: OriginServer, s3: S3Client) -> World:
+    return made(tmp_path, origin, s3)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S3Client) -> Iterator[World]:
+    """One that runs, for the tests that only ask."""
+    world = made(tmp_path_factory.mktemp("scrub"), origin, s3)
+    with world.start():
+        yield world
+
+
+def made(folder: Path, origin: OriginServer, s3: S3Client) -> World:
     for name in ("bad", "good"):
-        (tmp_path / name).mkdir()
-    return World(tmp_path, tmp_path / "bad", tmp_path / "good", s3, origin)
+        (folder / name).mkdir()
+    return World(folder, folder / "bad", folder / "good", s3, origin)
 
 
 def command(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,21 +51,20 @@ def command(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def scrubbed(world: World) -> Any:
     """What is said of the bad disk once a pass over it, begun now, has ended."""
-    begun = time.time()
-    until = time.monotonic() + 30
-    while True:
-        assert time.monotonic() < until
-        # Just after the start the disks may not be read yet.
-        done = command(world, "--disk", str(world.bad), "--now", "--json")
-        if done.returncode == 0:
-            break
-        time.sleep(0.1)
-    while True:
-        assert time.monotonic() < until
-        (disk,) = json.loads(command(world, "--disk", str(world.bad), "--json").stdout)
-        if not disk["scrub"]["reading"] and disk["scrub"]["ended_at"] >= begun:
-            return disk
-        time.sleep(0.1)
+    # Just after the start the disks may not be read yet.
+    until(lambda: command(world, "--disk", str(world.bad), "--now", "--json").returncode == 0)
+    begun = _pass(world)["scrub"]["began_at"]
+
+    def whole() -> Any:
+        disk = _pass(world)
+        return disk if not disk["scrub"]["reading"] and disk["scrub"]["ended_at"] >= begun else None
+
+    return until(whole)
+
+
+def _pass(world: World) -> Any:
+    (disk,) = json.loads(command(world, "--disk", str(world.bad), "--json").stdout)
+    return disk
 
 
 def quarantined(disk: Path) -> list[str]:
@@ -68,10 +80,8 @@ def rot(world: World, item: Object) -> Path:
 
 def comes_back(world: World, item: Object) -> None:
     """Returns once the object is complete again, without anybody having asked for it."""
-    until = time.monotonic() + 30
-    while not complete_path(world.bad, item[0]).exists():
-        assert time.monotonic() < until, (world.running.root / "log").read_text()[-3000:]
-        time.sleep(0.05)
+    there = complete_path(world.bad, item[0])
+    until(there.exists, lambda: (world.running.root / "log").read_text()[-3000:])
     assert complete_path(world.bad, item[0]).read_bytes().startswith(item[1])
 
 
@@ -100,20 +110,24 @@ def test_what_is_planned_or_hot_is_fetched_again_at_once(world: World, why: str)
         assert counted["oca_scrub_checked_bytes_total", str(world.bad)] >= len(other[1])
         assert counted["oca_disk_quarantined_files", str(world.bad)] == 1
         assert "slice 1 is not what was published" in (appliance.root / "log").read_text()
-        files = [file for file in world.bad.rglob("*") if file.is_file() and file.parent != world.bad]
-        assert world.disk(world.bad)["used_bytes"] == sum(file.stat().st_size for file in files)
+        settled(lambda: check_used(world))
 
 
 def requested(world: World, item: Object, count: int) -> None:
     """Returns once the storekeeper has heard of so many requests."""
-    until = time.monotonic() + 15
-    while True:
-        url = f"http://127.0.0.1:{world.running.admin}/v1/objects/{item[0]}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            if json.load(answer)["requests"] >= count:
-                return
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    url = f"http://127.0.0.1:{world.running.admin}/v1/objects/{item[0]}"
+
+    def heard() -> bool:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+            return bool(json.load(answer)["requests"] >= count)
+
+    until(heard)
+
+
+def check_used(world: World) -> None:
+    """All that lies on the disk is counted, the quarantine too."""
+    files = [file for file in world.bad.rglob("*") if file.is_file() and file.parent != world.bad]
+    assert world.disk(world.bad)["used_bytes"] == sum(file.stat().st_size for file in files)
 
 
 def test_what_nobody_wants_is_fetched_when_it_is_asked_for(world: World) -> None:
@@ -138,22 +152,20 @@ def test_nothing_is_scrubbed_where_that_is_switched_off(world: World) -> None:
         assert "is not scrubbed" in command(world).stdout
 
 
-def test_the_command_names_the_disks_when_it_is_given_another(world: World) -> None:
-    with world.start():
-        done = command(world, "--disk", "/srv/other")
+def test_the_command_names_the_disks_when_it_is_given_another(shared: World) -> None:
+    done = command(shared, "--disk", "/srv/other")
     assert done.returncode == 2
     assert done.stderr == (
-        f"oca: --disk /srv/other: none of this appliance's disks: {world.bad}, {world.good}\n"
+        f"oca: --disk /srv/other: none of this appliance's disks: {shared.bad}, {shared.good}\n"
     )
 
 
 @pytest.mark.parametrize(
     ("body", "status"), [(b"{", 422), (b'{"disk": 1}', 422), (b'{"other": 1}', 422), (b'{"disk": "/x"}', 503)]
 )
-def test_a_wrong_request_is_refused(world: World, body: bytes, status: int) -> None:
-    with world.start() as appliance:
-        url = f"http://127.0.0.1:{appliance.admin}/v1/scrub"
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=10)
-        assert refused.value.code == status
-        refused.value.close()
+def test_a_wrong_request_is_refused(shared: World, body: bytes, status: int) -> None:
+    url = f"http://127.0.0.1:{shared.running.admin}/v1/scrub"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=PATIENCE_S)
+    assert refused.value.code == status
+    refused.value.close()

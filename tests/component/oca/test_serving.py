@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ import pytest
 
 from contracts import ingest
 from tests.appliance import ETAG, MODIFIED, Appliance, published, restarted, running
-from tests.processes import below, with_role
+from tests.processes import below, gone, with_role
+from tests.waiting import until
 
 KEY = "tt0001/720p/video.mp4"
 SIZE = 3 * (1 << 20) + 12345
@@ -33,7 +33,11 @@ def appliance(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Iterator
 class Answer:
     def __init__(self, file: object, method: str = "GET") -> None:
         lines = []
-        while (line := file.readline()) not in (b"\r\n", b""):  # type: ignore[attr-defined]
+        while (line := file.readline()) != b"\r\n":  # type: ignore[attr-defined]
+            if not line.endswith(b"\n"):
+                raise ConnectionResetError(
+                    f"the connection ended in the head of the answer: {lines} {line!r}"
+                )
             lines.append(line.decode("latin-1").rstrip("\r\n"))
         self.status = int(lines[0].split(" ")[1])
         self.headers = {
@@ -246,14 +250,14 @@ def test_an_object_larger_than_the_disks_is_refused(appliance: Appliance) -> Non
 def test_a_worker_that_is_killed_is_replaced_and_the_port_stays(appliance: Appliance, data: bytes) -> None:
     (worker,) = below(appliance.process.pid, with_role("edge"))
     worker.kill()
+    until(lambda: gone([worker]))  # until then it may accept
     assert ask(appliance).body == data
 
 
 def test_what_is_on_the_disks_is_served_after_kill_9(tmp_path: Path, data: bytes) -> None:
     with running(tmp_path) as first:
         first.put(KEY, data)
-        os.kill(first.process.pid, 9)
-        first.process.wait()
+        first.kill()
     # The same folders again, as a restarted appliance finds them.
     with restarted(tmp_path) as second:
         assert ask(second).body == data

@@ -16,8 +16,10 @@ from typing import Any, BinaryIO
 import pytest
 
 from tests import certificates, commands
-from tests.appliance import Appliance, free_port, running
+from tests.appliance import Appliance, running
 from tests.component.oca.test_serving import Answer
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 KEY = "tt0010/720p/video.mp4"
 SIZE = 5 * (1 << 20) + 321
@@ -36,7 +38,7 @@ class Secure:
         for name, value in options.items():
             setattr(context, name, value)
         with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
             sock.makefile("rb") as file,
         ):
@@ -114,7 +116,7 @@ def test_older_versions_are_refused(secure: Secure) -> None:
 def test_clients_that_vanish_or_speak_something_else_harm_nobody(secure: Secure) -> None:
     for said in (b"", b"\x16\x03", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", bytes(1000)):
         for linger in (False, True):
-            sock = socket.create_connection(("127.0.0.1", secure.port), timeout=10)
+            sock = socket.create_connection(("127.0.0.1", secure.port), timeout=PATIENCE_S)
             sock.sendall(said)
             if linger:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

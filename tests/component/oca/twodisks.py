@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -26,8 +25,9 @@ from oca.objectfile import complete_path, disk_rank
 from tests import commands
 from tests.appliance import Appliance, published, running
 from tests.component.oca.metrics import samples, status
-from tests.component.oca.test_crash import held
+from tests.component.oca.ondisk import check_counted, held
 from tests.component.oca.test_serving import ask
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -147,59 +147,46 @@ class World:
             )
         try:
             appliance.wait_ready()
+            appliance.wait_workers()
             yield appliance
         finally:
-            appliance.process.send_signal(signal.SIGTERM)
-            try:
-                appliance.process.wait(20)
-            except subprocess.TimeoutExpired:
-                appliance.process.kill()
-                appliance.process.wait()
+            appliance.stop()
 
     def disk(self, path: Path) -> Any:
         return next(disk for disk in status(self.running)["disks"] if disk["path"] == str(path))
 
     def check_counted(self, *disks: Path) -> None:
-        """Returns once the files of each disk are what status counts: the last answer may be out before the
-        object it was of is complete."""
-        until = time.monotonic() + 10
-        for path in disks:
-            while True:
-                said, (used, complete, _) = self.disk(path), held(path)
-                if (said["used_bytes"], said["objects"]) == (used, len(complete)):
-                    break
-                assert time.monotonic() < until, (said, used, complete)
-                time.sleep(0.05)
+        check_counted(self.running, *disks)
 
     def get(self, item: Object) -> int | None:
         """The status of one answer; None when it was cut short. Fails when it is wrong, or never comes."""
         key, data = item
         try:
             answer = ask(self.running, target=f"/{key}")
-        except (IndexError, ConnectionError):
+        except ConnectionError:
             return None  # cut before its head, or with a reset
         if answer.status == 200:
             assert data.startswith(answer.body), f"{key}: wrong bytes"
             return 200 if len(answer.body) == len(data) else None
         return answer.status
 
-    def serves(self, *items: Object, within_s: float = 15) -> list[int | None]:
+    def serves(self, *items: Object) -> list[int | None]:
         """Asks until each of ``items`` was answered whole; the failures on the way, all of a kind."""
-        until, failed = time.monotonic() + within_s, []
-        for item in items:
-            while (got := self.get(item)) != 200:
+        failed: list[int | None] = []
+
+        def served(item: Object) -> bool:
+            if (got := self.get(item)) != 200:
                 failed.append(got)
                 assert got in {None, 502, 503, 504}
-                assert time.monotonic() < until, failed
-                time.sleep(0.05)
+            return got == 200
+
+        for item in items:
+            until(lambda item=item: served(item), lambda: failed)  # type: ignore[misc]
         return failed
 
     def lands_on_good(self, item: Object) -> None:
         """Returns once the object is complete on the good disk: the last answer may be out before that."""
-        until = time.monotonic() + 10
-        while not complete_path(self.good, item[0]).exists():
-            assert time.monotonic() < until, held(self.good)
-            time.sleep(0.05)
+        until(complete_path(self.good, item[0]).exists, lambda: held(self.good))
 
     def purge(self, **which: str) -> Any:
         """What the admin port says of a purge."""
@@ -214,8 +201,8 @@ class World:
 
     def check_failed(self, why: str) -> None:
         """The bad disk is out of service, and says why wherever an operator looks; the good one is not."""
+        until(lambda: self.disk(self.bad)["state"] == "failed", lambda: self.disk(self.bad))
         assert self.disk(self.good)["state"] == "serving"
-        assert self.disk(self.bad)["state"] == "failed"
         assert why in self.disk(self.bad)["why"]
         assert samples(self.running)["oca_disk_serving", str(self.bad)] == 0
         assert samples(self.running)["oca_disk_serving", str(self.good)] == 1

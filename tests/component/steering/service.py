@@ -30,6 +30,8 @@ from contracts.problem import MEDIA_TYPE, Problem
 from daemon.s3 import S3Config
 from oca.identity import Identity
 from tests import commands
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,23 +41,9 @@ BOXES = {"isp-a1": "isp-a", "isp-a2": "isp-a", "ixp-b1": "ixp-b"}
 IDENTITIES = {name: Identity(name, OKPKey.generate_key("Ed25519")) for name in BOXES}
 VIEWER = "198.51.100.7"
 
-_ports = iter(range(23000 + 20 * (os.getpid() % 45), 24000))
 
-
-def free_port() -> int:
-    """A port of 23000 to 23999 that nobody listens on."""
-    for port in _ports:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise AssertionError("no free port")
-
-
-def wait_until(what: str, true: Callable[[], object], within_s: float = 20) -> None:
-    until = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < until, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
+def wait_until(what: str, true: Callable[[], object]) -> None:
+    until(true, lambda: what)
 
 
 @dataclass(frozen=True)
@@ -235,7 +223,7 @@ class Service:
         finally:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -249,7 +237,7 @@ class Service:
             return False
 
     def connect(self) -> socket.socket:
-        sock = socket.create_connection((HOST, self.port), timeout=30)
+        sock = socket.create_connection((HOST, self.port), timeout=PATIENCE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
@@ -262,7 +250,7 @@ class Service:
         authorization: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE_S)
         sent = dict(headers or {})
         if authorization is not None:
             sent["Authorization"] = authorization

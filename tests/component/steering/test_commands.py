@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests import commands
-from tests.component.steering.service import HOST, VIEWER, Service, free_port
+from tests.component.steering.service import HOST, VIEWER, Service
+from tests.ports import free_port
 
 
 def test_the_fleet_as_a_table(shared: Service) -> None:

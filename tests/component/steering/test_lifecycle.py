@@ -23,6 +23,7 @@ from tests.component.steering.service import (
     is_problem,
     wait_until,
 )
+from tests.waiting import PATIENCE_S
 
 
 def one_line(service: Service, *arguments: str) -> tuple[int, str]:
@@ -114,7 +115,7 @@ def test_it_stops_when_told_and_says_nothing_is_wrong(stopped: Service, number: 
             busy.sendall(b"POST /v1/steer HTTP/1.1\r\nHost: s\r\nContent-Length: 10\r\n\r\n{")
             assert stopped.process is not None
             stopped.process.send_signal(number)
-            assert stopped.process.wait(20) == 0
+            assert stopped.process.wait(PATIENCE_S) == 0
     assert stopped.logged("stopped")
     assert "Traceback" not in stopped.log
     assert stopped.logged("content read")[0]["titles"] == 3
@@ -256,8 +257,9 @@ def test_without_s3_at_the_start_it_waits_and_without_it_later_it_goes_on(
     fleet_now = service.get("/v1/fleet").json
     assert fleet_now["catalog"] is not None
     assert fleet_now["content_age_s"] >= 0
-    # Said once, however often it was tried since.
-    assert len(service.logged("content not read")) == 2
+    # Said once, however often it was tried since; it may have gone away in the middle, between two documents.
+    whys = [line["why"] for line in service.logged("content not read")[1:]]
+    assert len(whys) == len(set(whys)) <= 2
 
     relay.open()
     wait_until("S3 answers again", lambda: service.logged("S3 answers again"))
@@ -268,11 +270,11 @@ def test_a_request_that_s3_never_answers_does_not_hold_up_the_end(relayed: tuple
     service, relay = relayed
     relay.muted.set()
     relay.open()
-    assert relay.asked.wait(20)
+    assert relay.asked.wait(PATIENCE_S)
     assert service.process is not None
     service.process.send_signal(signal.SIGTERM)
     # The read timeout of this service is a minute.
-    assert service.process.wait(20) == 0
+    assert service.process.wait(PATIENCE_S) == 0
     assert "Traceback" not in service.log
 
 
@@ -319,7 +321,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(20)
+        notified.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "200000")
         with stopped.running():

@@ -38,9 +38,9 @@ def test_a_playback_service_gets_ordered_signed_candidates(shared: Service) -> N
 
 
 def test_the_same_session_gets_the_same_order_and_sessions_spread(shared: Service) -> None:
-    shared.beat()
     first = set()
     for number in range(16):
+        shared.beat()  # who is silent for a few seconds is offered last
         orders = [
             tuple(item["appliance"] for item in shared.steer(session=f"session-{number}").json["candidates"])
             for _ in range(2)
@@ -254,9 +254,9 @@ def read_all(sock: socket.socket) -> bytes:
 
 
 def test_a_request_that_arrives_in_pieces_is_one_request(shared: Service) -> None:
-    shared.beat()
     raw = request_of(shared, QUESTION)
     for at in range(1, len(raw), 7):
+        shared.beat()  # who is silent for a few seconds is offered no more
         with shared.connect() as sock:
             sock.sendall(raw[:at])
             shared.ask("/healthz")  # the first piece has been read by then

@@ -43,10 +43,20 @@ def test_a_call_that_does_not_return_fails_all_who_wait_and_refuses_until_it_has
         for _ in range(20_000):
             if disk.hangs:
                 await asyncio.sleep(0.001)
-        assert await disk.run(lambda: 7) == 7
+        assert await _answered(disk) == 7
         assert never == []
 
     asyncio.run(conversation())
+
+
+async def _answered(disk: DiskThreads) -> int:
+    """What a call gives, once a thread comes to it in time: on a busy machine 0.05 s are little."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await disk.run(lambda: 7)
+            except TimeoutError:
+                await asyncio.sleep(0.01)
 
 
 def test_large_work_is_given_more_time() -> None:

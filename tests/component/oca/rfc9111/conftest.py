@@ -11,6 +11,7 @@ import pytest
 
 from tests.appliance import Appliance, running
 from tests.httporigin import HttpOrigin, http_origin
+from tests.waiting import PATIENCE_S
 
 _numbers = itertools.count(1)
 
@@ -26,7 +27,7 @@ class Cache:
         self, method: str = "GET", path: str | None = None, body: bytes | None = None, **headers: str
     ) -> Got:
         """One request; header names with underscores for dashes."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.appliance.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.appliance.port, timeout=PATIENCE_S)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path or self.path, body, sent)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.component.oca.rfc9111.conftest import Cache
 from tests.httporigin import Asked, Send, response
+from tests.waiting import PATIENCE_S, until
 
 
 def ago(seconds: float) -> str:
@@ -151,6 +152,13 @@ CONVERSATIONS: dict[str, list[Step]] = {
 }
 
 
+def said(headers: dict[str, str], name: str, value: str) -> bool:
+    """Whether the field is as it should be; an age grows while a busy machine comes to it."""
+    if name == "age":
+        return int(value) <= int(headers[name]) <= int(value) + PATIENCE_S
+    return headers.get(name) == value
+
+
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_conversation(cache: Cache, name: str) -> None:
     for number, step in enumerate(CONVERSATIONS[name], 1):
@@ -172,5 +180,7 @@ def test_the_conversation(cache: Cache, name: str) -> None:
             assert cache.origin.count(cache.path) > before, (number, got)
             seen = [asked for asked in cache.origin.asked if asked.target == cache.path][before].headers
             assert step.asked.items() <= seen.items(), (number, seen)
-        assert step.has.items() <= got.headers.items(), (number, got)
+        if "5861" in name and step.reused:
+            until(lambda before=before: cache.origin.count(cache.path) > before)  # type: ignore[misc]
+        assert all(said(got.headers, *field) for field in step.has.items()), (number, got)
         assert not set(step.lacks) & got.headers.keys(), (number, got)

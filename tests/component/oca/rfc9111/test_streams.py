@@ -8,24 +8,15 @@ import http.client
 import os
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.component.oca.rfc9111.conftest import Cache
 from tests.httporigin import Asked, Send, response
+from tests.waiting import PATIENCE_S, until
 
 FRESH = "Cache-Control: max-age=600"
-
-
-def until(condition: object) -> None:
-    """Polls what another process does; fails after a while."""
-    assert callable(condition)
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_many_who_ask_at_once_are_one_request(cache: Cache) -> None:
@@ -34,7 +25,7 @@ def test_many_who_ask_at_once_are_one_request(cache: Cache) -> None:
 
     def answer(asked: Asked, send: Send) -> None:
         send(response(FRESH, f"Content-Length: {len(body)}", body=body[: 1 << 20], length=False))
-        go_on.wait(30)
+        go_on.wait(PATIENCE_S)
         send(body[1 << 20 :])
 
     cache.origin.answer = answer
@@ -57,11 +48,13 @@ def test_who_waited_shares_what_has_aged_on_its_way(cache: Cache, said: str, ask
 
     def answer(request: Asked, send: Send) -> None:
         if request.target == cache.path:
-            go_on.wait(30)
+            go_on.wait(PATIENCE_S)
         send(response(f"Cache-Control: {said}", "Age: 5", 'ETag: "a"'))
 
     cache.origin.answer = answer
-    players = [http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=30) for _ in range(20)]
+    players = [
+        http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S) for _ in range(20)
+    ]
     for player in players:
         player.request("GET", f"{cache.path}-before")
         assert player.getresponse().read() == b"hello"
@@ -82,15 +75,15 @@ def test_bytes_reach_the_client_as_they_come(cache: Cache) -> None:
 
     def answer(asked: Asked, send: Send) -> None:
         send(response(FRESH, "Content-Length: 10", body=b"01234", length=False))
-        go_on.wait(30)
+        go_on.wait(PATIENCE_S)
         send(b"56789")
 
     cache.origin.answer = answer
-    connection = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S)
     connection.request("GET", cache.path)
     got = connection.getresponse()
     assert got.read(5) == b"01234"  # while the origin still holds the rest back
-    late = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=30)
+    late = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S)
     late.request("GET", cache.path, headers={"Range": "bytes=2-7"})
     second = late.getresponse()
     assert (second.status, second.read(3)) == (206, b"234")
@@ -107,11 +100,11 @@ def test_a_body_of_unknown_length_is_chunked_then_known(cache: Cache) -> None:
 
     def answer(asked: Asked, send: Send) -> None:
         send(response(FRESH, "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n", length=False))
-        go_on.wait(30)
+        go_on.wait(PATIENCE_S)
         send(b"6\r\n world\r\n0\r\n\r\n")
 
     cache.origin.answer = answer
-    connection = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S)
     connection.request("GET", cache.path)
     first = connection.getresponse()
     assert first.headers["transfer-encoding"] == "chunked"
@@ -162,7 +155,7 @@ def test_what_may_not_be_shared_makes_nobody_wait_for_another(cache: Cache) -> N
         if asked.headers.get("who") == "first":
             send(response("Cache-Control: no-store", "Content-Length: 5", body=b"fi", length=False))
             started.set()
-            second_done.wait(30)
+            second_done.wait(PATIENCE_S)
             send(b"rst")
         else:
             send(response("Cache-Control: no-store", body=b"second"))
@@ -170,7 +163,7 @@ def test_what_may_not_be_shared_makes_nobody_wait_for_another(cache: Cache) -> N
     cache.origin.answer = answer
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(cache.ask, who="first")
-        assert started.wait(30)
+        assert started.wait(PATIENCE_S)
         assert cache.ask(who="second").body == b"second"
         second_done.set()
         assert first.result().body == b"first"
@@ -220,7 +213,7 @@ def test_a_request_body_goes_up_and_what_it_changed_is_dropped(cache: Cache, chu
     cache.origin.answer = lambda asked, send: send(
         response(f"Location: {other}", status="201 Created", body=b"done")
     )
-    connection = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S)
     connection.request("PUT", cache.path, iter([body[:1000], body[1000:]]) if chunked else body)
     got = connection.getresponse()
     assert (got.status, got.read()) == (201, b"done")
@@ -278,7 +271,7 @@ def test_a_request_that_comes_round_is_refused(cache: Cache) -> None:
 
 
 def _read(sock: socket.socket, end: bytes) -> bytes:
-    sock.settimeout(30)
+    sock.settimeout(PATIENCE_S)
     whole = b""
     while not whole.endswith(end):
         data = sock.recv(65536)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tests.appliance import Appliance, restarted, running
 from tests.component.oca.rfc9111.conftest import Cache
-from tests.component.oca.rfc9111.test_streams import until
 from tests.httporigin import HttpOrigin, http_origin, response
 from tests.processes import below, with_role
+from tests.waiting import PATIENCE_S, settled, until
 
 FRESH = "Cache-Control: max-age=600"
 
@@ -56,7 +56,7 @@ def test_every_tier_asks_the_next_once(tmp_path: Path) -> None:
             assert origin.asked[-1].headers["via"] == "1.1 isp-1"
 
             ixp.process.send_signal(signal.SIGTERM)
-            ixp.process.wait(30)
+            ixp.process.wait(PATIENCE_S)
             player.path = "/live/c.m4s"
             assert player.ask().body == body
             assert origin.asked[-1].headers["via"] == "1.1 isp-1"
@@ -105,9 +105,9 @@ def test_the_oldest_go_first_and_the_share_is_kept(tmp_path: Path) -> None:
         def used() -> int:
             return sum(file.stat().st_size for file in root.glob("disk1/http/??/*"))
 
-        until(lambda: used() <= 4_000_000)
+        until(lambda: settled(used) <= 4_000_000)
         assert Cache(appliance, origin, "/new11").ask().hit
-        kept = b"".join(file.read_bytes() for file in root.glob("disk1/http/??/*"))
+        kept = settled(lambda: b"".join(file.read_bytes() for file in root.glob("disk1/http/??/*")))
         assert (b"/old1" in kept, b"/old2" in kept, b"/new3" in kept) == (False, False, True)
 
 
@@ -116,7 +116,7 @@ def test_what_is_fresh_is_served_while_the_storekeeper_is_away(tmp_path: Path) -
         origin.answer = lambda asked, send: send(response(FRESH))
         with _tier(tmp_path, "ixp", origin) as appliance:
             player = Cache(appliance, origin, "/live/a")
-            connection = http.client.HTTPConnection("127.0.0.1", appliance.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", appliance.port, timeout=PATIENCE_S)
             for _ in range(2):
                 connection.request("GET", "/live/a")
                 assert connection.getresponse().read() == b"hello"

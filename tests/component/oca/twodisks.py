@@ -50,16 +50,15 @@ def run(*command: str | Path) -> None:
 
 def read_only(folder: Path) -> None:
     """Remounts it so: the kernel refuses while a file that was written or removed is still being let go."""
-    until = time.monotonic() + 30
-    while True:
+
+    def remounted() -> bool:
         done = subprocess.run(
             ["mount", "-o", "remount,ro", folder], capture_output=True, text=True, timeout=60
         )
-        if not done.returncode:
-            return
-        assert "busy" in done.stderr, done.stderr
-        assert time.monotonic() < until, done.stderr
-        time.sleep(0.05)
+        assert not done.returncode or "busy" in done.stderr, done.stderr
+        return not done.returncode
+
+    until(remounted)
 
 
 @contextmanager

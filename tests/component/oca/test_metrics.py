@@ -174,7 +174,8 @@ def test_a_new_storekeeper_counts_from_nothing_and_nothing_twice(appliance: Appl
         store.kill()
         until(lambda: gone([store]))
         assert [ask(appliance, target=f"/{KEY}").status for _ in range(7)] == [200] * 7
-        time.sleep(2)  # longer than the second between two reports: nobody is there to be told
+        told = time.monotonic() + 2  # longer than the second between two reports: nobody is there to be told
+        until(lambda: time.monotonic() >= told)
     finally:
         appliance.process.send_signal(signal.SIGCONT)
     appliance.wait_ready()

@@ -164,8 +164,11 @@ def one_round(world: World, power: Rack, published: list[Object], chance: random
     with world.start() as appliance:
         load = Load(world, published, chance)
         try:
-            time.sleep(chance.uniform(0.2, 2.5))  # the moment is what is random
-            until(lambda: load.committed, lambda: (appliance.root / "log").read_text()[-3000:])
+            moment = time.monotonic() + chance.uniform(0.2, 2.5)
+            until(
+                lambda: load.committed and time.monotonic() >= moment,
+                lambda: (appliance.root / "log").read_text()[-3000:],
+            )
             promised = load.promised()
             power.cut()
         finally:

@@ -21,7 +21,7 @@ from contracts.catalog import CatalogObject
 from contracts.framing import HEADER_BYTES, pack, payload_length
 from contracts.objectkey import SLICE_BYTES, digest
 from tests import commands
-from tests.ports import free_port
+from tests.ports import free_port as free_port
 from tests.processes import below, gone
 from tests.waiting import PATIENCE_S, until
 

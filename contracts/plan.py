@@ -35,6 +35,7 @@ HttpUrl = Annotated[
         description="scheme, host and port, no path, such as http://192.0.2.10:8080",
     ),
 ]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 TimeZone = Annotated[str, Meta(max_length=64, description="IANA name, such as Europe/Berlin")]
 
 
@@ -66,6 +67,13 @@ class PlannedObject(msgspec.Struct, frozen=True):
     """To be fetched at once, also outside the window: such as a release of today."""
 
 
+class PlacementRef(msgspec.Struct, frozen=True):
+    """The two documents that a plan without objects is made whole from: see `contracts.placement`."""
+
+    objects: Sha256
+    site: Sha256
+
+
 class Plan(msgspec.Struct, frozen=True):
     version: Version
     appliance: Name
@@ -80,6 +88,8 @@ class Plan(msgspec.Struct, frozen=True):
     ] = ()
     timezone: TimeZone = "UTC"
     """Of the site: in it the fill's windows are told."""
+    placement: PlacementRef | None = None
+    """Where ``objects`` are written, when they are not here."""
     contract: int = VERSION
 
     def __post_init__(self) -> None:

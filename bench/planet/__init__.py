@@ -1,0 +1,1 @@
+"""Plans a whole planet, and shows how good the plans are."""

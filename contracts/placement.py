@@ -39,7 +39,6 @@ MAX_OBJECTS: Final = 8_000_000
 MAX_TITLES: Final = 1_000_000
 
 _URGENT: Final = 0x80
-_LEVELS_PER_STEP: Final = 256
 
 Size = Annotated[int, Meta(ge=0, le=1 << 40)]
 Path = Annotated[str, Meta(max_length=512)]
@@ -194,11 +193,6 @@ def decode_site(raw: bytes, name: str, version: str, site: str) -> SitePlacement
     return found
 
 
-def step_of(level: int) -> int:
-    """`SitePlacement.wanted` of a level of `fill.planning`: a byte, never 0."""
-    return level // _LEVELS_PER_STEP + 1
-
-
 def whole(plan: Plan, rows: Sequence[tuple[str, int]], site: SitePlacement, name: str) -> Plan:
     """``plan`` with its objects, most wanted first; raises `BadDocument` when the parts do not fit together."""
     if tuple(peer.id for peer in plan.peers) != site.appliances or plan.appliance not in site.appliances:
@@ -284,8 +278,9 @@ class TitleShares:
         at = self._positions.get(appliance)
         return 0.0 if at is None else self._shares[row * self._width + at] / 255
 
-    def rows(self, appliance: str) -> list[int]:
-        """The titles of which the appliance shall hold any."""
+    def rows(self, appliance: str, least: float) -> list[int]:
+        """The titles of which the appliance shall hold so much at least."""
         at = self._positions.get(appliance)
         column = b"" if at is None else self._shares[at :: self._width]
-        return [row for row, share in enumerate(column) if share]
+        limit = least * 255
+        return [row for row, share in enumerate(column) if share >= limit]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.documents import BadDocument
-from contracts.fleet import Fleet
 from daemon import log as daemon_log
-from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table, run
-from daemon.config import ConfigError, load
+from daemon.cli import CommandError, Exit, human_bytes, print_json, run
+from daemon.config import ConfigError
 from daemon.s3 import S3Error, Trouble, open_client
+from fill import plancommands
 from fill.agent.agent import (
     Agent,
     AlreadyRunning,
@@ -30,10 +30,7 @@ from fill.agent.status import print_status
 from fill.agent.storekeeper import Refused, Storekeeper, StorekeeperGone
 from fill.agent.work import NoCatalog
 from fill.config import Agent as AgentConfig
-from fill.config import Planner, load_config, load_plan_keys
-from fill.planning.placement import Placement
-from fill.planning.planner import NothingPublished, plan_fleet
-from fill.planning.signing import PlanSigner, make_key, public_path
+from fill.config import load_config, load_plan_keys
 from fill.progress import meter
 from fill.publishing import PUBLISH, PUBLISH_EXAMPLE, add_publish_arguments, publish_command
 from fill.stopping import WindowClosed, closed_by_sigterm
@@ -42,7 +39,6 @@ from fill.version import version_name
 DEFAULT_CONFIG: Final = "/etc/nearcast/fill.yaml"
 _FAILURES: Final = (
     BadDocument,
-    NothingPublished,
     NoPlan,
     NoCatalog,
     AlreadyRunning,
@@ -73,12 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     add_publish_arguments(add("publish", publish_command, PUBLISH, PUBLISH_EXAMPLE))
-    add(
+    planning = add(
         "plan",
         _plan,
-        "Decide which appliance shall hold which title.",
+        "Decide which appliance shall hold what, and publish it.",
         "fill plan --config configs/fill.yaml",
     )
+    plancommands.add_options(planning)
     add(
         "init-key",
         _init_key,
@@ -104,88 +101,12 @@ def _told(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
 
 
 def _init_key(arguments: argparse.Namespace) -> int:
-    planner = load_config(arguments.config).need_planner(arguments.config)
-    if planner.signing_key is None:
-        raise ConfigError(f"{arguments.config}: planner.signing_key: missing: where the key is to stand")
-    path = Path(planner.signing_key)
-    document = make_key(path)
-    if arguments.json:
-        print_json({"signing_key": str(path), "public_keys": str(public_path(path)), "jwks": document})
-    else:
-        print(f"{public_path(path)}: the public key; copy it to each appliance, as agent.plan_key names it")
-    return Exit.DONE
-
-
-def _signer(planner: Planner, path: Path) -> PlanSigner | None:
-    """Signs plans; None where they go unsigned. Raises `ConfigError`."""
-    if planner.signing_key is not None:
-        return PlanSigner.load(Path(planner.signing_key))
-    if planner.require_signature:
-        raise ConfigError(
-            f"{path}: planner.signing_key: missing: name a file, and `fill init-key` makes the key; "
-            "in a lab planner.require_signature: false publishes unsigned plans"
-        )
-    return None
+    return plancommands.init_key(arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    planner = config.need_planner(arguments.config)
-    signer = _signer(planner, arguments.config)
-    fleet = load(Path(planner.fleet), Fleet)
-    daemon_log.setup("fill", config.log_level)
-    planned = plan_fleet(
-        open_client(config.origin),
-        config.origin.bucket,
-        fleet,
-        planner.top_share,
-        _new_version(time.time()),
-        signer,
-    )
-    rows = [_plan_row(placement) for placement in planned.placements]
-    if arguments.json:
-        print_json({"plan": planned.version, "catalog": planned.catalog, "appliances": rows})
-        return Exit.DONE
-    print_table(
-        (
-            "appliance",
-            "site",
-            "tier",
-            "titles",
-            "objects",
-            "bytes",
-            "of capacity",
-            "did not fit",
-            "not licensed",
-        ),
-        [
-            (
-                *(row["appliance"], row["site"], row["tier"], row["titles"], row["objects"]),
-                human_bytes(row["bytes"]),
-                f"{row['share']:.1%}",
-                _some(row["left_out"]),
-                _some(row["not_licensed"]),
-            )
-            for row in rows
-        ],
-        title=f"plan {planned.version} of catalog {planned.catalog}",
-    )
-    return Exit.DONE
-
-
-def _plan_row(placement: Placement) -> dict[str, Any]:
-    items = [item for title, _ in placement.chosen for item in title.items]
-    return {
-        "appliance": placement.appliance,
-        "site": placement.site,
-        "tier": placement.tier.value,
-        "titles": len(placement.chosen),
-        "objects": len(items),
-        "bytes": sum(item.size for item in items),
-        "share": placement.room_bytes / placement.capacity_bytes,
-        "left_out": placement.left_out,
-        "not_licensed": placement.not_licensed,
-    }
+    now = time.time()
+    return plancommands.plan(arguments, _new_version(now), now)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

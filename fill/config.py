@@ -13,6 +13,7 @@ from contracts.signature import SignatureKeys
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
 from fill.agent.backoff import Retry
+from fill.planning.rules import Rules
 from fill.publish.ladder import DEFAULT, Rung, check_ladder
 
 DEFAULT_SOCKET: Final = "/run/nearcast/ingest.sock"
@@ -56,17 +57,17 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_ladder(self.ladder)
 
 
-class Planner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Planner(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
     fleet: Annotated[str, Meta(description="path of fleet.yaml")]
-    top_share: Annotated[
-        float, Meta(ge=0, le=1, description="of the titles: on every appliance of an ISP site")
-    ] = 0.2
     signing_key: (
         Annotated[str, Meta(pattern="^/", description="the planner's private key: `fill init-key` makes it")]
         | None
     ) = None
     require_signature: bool = True
     """Without it, and without a key, plans are published unsigned: for a lab."""
+
+    def rules(self) -> Rules:
+        return Rules(**{name: getattr(self, name) for name in Rules.__struct_fields__})
 
 
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

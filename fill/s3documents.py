@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts import catalog, plan
+from contracts import catalog, placement, plan
 from contracts.catalog import CatalogIndex, Latest, TitleEntry, TitleRef
 from contracts.documents import BadDocument
 from contracts.plan import Plan
@@ -45,6 +45,22 @@ def read_plan(
 
     Raises `S3Error`, `BadDocument`.
     """
+    found = _read_signed_plan(client, bucket, version, appliance, keys)
+    if found.placement is None:
+        return found
+    name = placement.objects_key(version)
+    raw = get(client, bucket, name, limit_bytes=placement.MAX_OBJECTS_BYTES)
+    placement.check_sha256(raw, found.placement.objects, name)
+    rows = placement.object_rows(placement.decode_objects(raw, name), name)
+    name = placement.site_key(version, found.site)
+    raw = get(client, bucket, name, limit_bytes=placement.MAX_SITE_BYTES)
+    placement.check_sha256(raw, found.placement.site, name)
+    return placement.whole(found, rows, placement.decode_site(raw, name, version, found.site), name)
+
+
+def _read_signed_plan(
+    client: S3Client, bucket: str, version: str, appliance: str, keys: SignatureKeys | None
+) -> Plan:
     key = plan.plan_key(version, appliance)
     raw = get(client, bucket, key, limit_bytes=plan.MAX_PLAN_BYTES)
     if keys is None:

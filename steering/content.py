@@ -16,8 +16,9 @@ from contracts.objectkey import title_of
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
 from daemon.s3 import S3Config, S3Error, Trouble, get, open_client
-from steering.holdings import HD_LINES, Title, holdings_of
+from steering.holdings import HD_LINES, Title, holdings_of, holdings_of_titles
 from steering.manifests import MAX_MANIFEST_BYTES
+from steering.plans import VersionPlans, read_signature
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,40 @@ class ContentReader:
             refused |= {key: why for key, why in known.refused.items() if key.startswith("plans/")}
         else:
             planned = {pair: held for pair, held in known.planned.items() if pair[0] == known.plan}
-        for appliance in appliances:
-            if (version, appliance) not in planned:
-                mine = self._plan(version, appliance, refused)
-                # Of a catalog that came while we read: its titles have no numbers yet. The next time.
-                if mine is None or mine.catalog <= catalog_version:
-                    planned[version, appliance] = _holdings(mine, titles)
+        missing = [appliance for appliance in appliances if (version, appliance) not in planned]
+        indexed = self._indexed(version, refused) if missing else None
+        if indexed is not None and indexed.index.catalog > catalog_version:
+            # Of a catalog that came while we read: its titles have no numbers yet. The next time.
+            return version, planned
+        for appliance in missing:
+            if indexed is not None:
+                planned[version, appliance] = self._indexed_holdings(indexed, appliance, titles, refused)
+                continue
+            mine = self._plan(version, appliance, refused)
+            if mine is None or mine.catalog <= catalog_version:
+                planned[version, appliance] = _holdings(mine, titles)
         return version, planned
+
+    def _indexed(self, version: str, refused: dict[str, str]) -> VersionPlans | None:
+        """None for a plan without an index: each appliance's is then whole by itself."""
+        try:
+            return VersionPlans(self._get, version, self._plan_keys)
+        except BadDocument as error:
+            refused[error.name] = str(error)
+            return None
+        except S3Error as error:
+            if error.trouble is Trouble.NO_OBJECT:
+                return None
+            raise
+
+    def _indexed_holdings(
+        self, plans: VersionPlans, appliance: str, titles: Mapping[str, Title], refused: dict[str, str]
+    ) -> bytes:
+        try:
+            return holdings_of_titles(plans.titles_of(appliance), titles)
+        except BadDocument as error:
+            refused[error.name] = str(error)
+            return b""
 
     def _plan(self, version: str, appliance: str, refused: dict[str, str]) -> plan.Plan | None:
         """None for an appliance that joined the fleet after the plan was made."""
@@ -140,7 +168,7 @@ class ContentReader:
             raw = self._get(key, plan.MAX_PLAN_BYTES)
             if self._plan_keys is None:
                 return plan.decode_plan(raw, key, appliance)
-            signature = self._get_signature(key)
+            signature = read_signature(self._get, key)
             return plan.verified_plan(raw, signature, self._plan_keys, key, version, appliance)
         except BadDocument as error:
             refused[key] = str(error)
@@ -148,14 +176,6 @@ class ContentReader:
         except S3Error as error:
             if error.trouble is Trouble.NO_OBJECT:
                 return None
-            raise
-
-    def _get_signature(self, key: str) -> bytes:
-        try:
-            return self._get(plan.signature_key(key), plan.MAX_SIGNATURE_BYTES)
-        except S3Error as error:
-            if error.trouble is Trouble.NO_OBJECT:
-                raise BadDocument(key, "is not signed, and only signed plans are believed here") from None
             raise
 
     def manifest(self, key: str) -> bytes:

@@ -62,6 +62,18 @@ def holdings_of(keys: Mapping[str, Iterable[str]], titles: Mapping[str, Title]) 
     return bytes(bits)
 
 
+def holdings_of_titles(held: Iterable[str], titles: Mapping[str, Title]) -> bytes:
+    """Who holds these titles, as far as anybody is expected to ask for them, holds these bits."""
+    size = max((title.number for title in titles.values()), default=-1) + 1
+    bits = bytearray((2 * size + 7) // 8)
+    for name in held:
+        title = titles.get(name)
+        if title is not None:
+            bit = title.bit(None)
+            bits[bit >> 3] |= 3 << (bit & 7)
+    return bytes(bits)
+
+
 def without(holdings: bytes, missing: Iterable[str], titles: Mapping[str, Title]) -> bytes:
     """``holdings`` less the titles of which something is missing."""
     bits: bytearray | None = None

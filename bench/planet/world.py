@@ -58,7 +58,7 @@ def make_table(scale: Scale, rng: np.random.Generator) -> ObjectTable:
     startup = np.tile(np.arange(per_title) >= encodes, scale.titles)
     countries: list[tuple[str, ...] | None] = [None] * scale.titles
     for number in np.flatnonzero(rng.random(scale.titles) < 0.1):
-        countries[number] = tuple(sorted(f"{chr(65 + at // 26)}{chr(65 + at % 26)}" for at in range(0, 30)))
+        countries[number] = tuple(sorted(f"{chr(65 + at // 26)}{chr(65 + at % 26)}" for at in range(30)))
     return ObjectTable(
         [f"{name}/{path}" for name in names for path in paths],
         sizes.reshape(-1),

@@ -124,7 +124,9 @@ def _even_out(board: Board) -> bool:
         helps = (load > 0) & (load < 0.9 * gap)
         if not helps.any():
             continue
-        title = int(np.argmin(np.where(helps, np.abs(load - gap / 2) + room * (gap / board.free[one]), np.inf)))
+        title = int(
+            np.argmin(np.where(helps, np.abs(load - gap / 2) + room * (gap / board.free[one]), np.inf))
+        )
         back = _in_return(board, one, int(other), float(room[title]), gap / 4)
         if back is None:
             continue

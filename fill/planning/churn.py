@@ -72,7 +72,9 @@ def settle(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], Change]:
     """The plan as far as there is room and a night: its rows, their holders, and what changes."""
     size = len(boxes)
-    is_new = np.ones(size, np.bool_) if before is None else ~before.holders.any(axis=0)
+    is_new = np.ones(size, np.bool_)
+    if before is not None:
+        is_new[:] = ~before.holders.any(axis=0)
     put_off = np.zeros(size, np.int64)
     left_out = np.zeros(size, np.int64)
     old = np.zeros_like(holders)
@@ -143,9 +145,7 @@ def _drop_coldest(
     return int(room[gone].sum())
 
 
-def _onto(
-    rows: NDArray[np.int64], some: NDArray[np.int64], holders: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _onto(rows: NDArray[np.int64], some: NDArray[np.int64], holders: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``holders`` of ``some`` rows as rows among ``rows``."""
     found = np.zeros((len(rows), holders.shape[1]), np.bool_)
     found[np.searchsorted(rows, some)] = holders

@@ -24,7 +24,6 @@ from fill.planning.rules import Rules
 from fill.planning.table import ObjectTable
 from fill.planning.wanted import Rank, Wanted
 
-
 _ELBOW_ROOM: Final = 0.005
 """Of a site's storage: left free, since titles do not come in sizes that fill an appliance to the brim."""
 

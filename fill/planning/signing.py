@@ -10,7 +10,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from contracts.signature import ALGORITHM, protected_header
+from contracts.signature import ALGORITHM, SignatureKeys, protected_header
+from contracts.token import KeyRing
 from daemon.config import ConfigError
 from daemon.durable import replace_file
 
@@ -26,6 +27,10 @@ class PlanSigner:
     def load(cls, path: Path) -> PlanSigner:
         """Raises `ConfigError`."""
         return cls(_load(path))
+
+    def public(self) -> SignatureKeys:
+        """Verifies what this signed."""
+        return SignatureKeys(KeyRing({self._key.thumbprint(): self._key}))
 
     def sign(self, raw: bytes) -> bytes:
         """The signature of a document, as it is stored beside it."""

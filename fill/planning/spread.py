@@ -176,4 +176,6 @@ def _sample(load: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.fl
     every = max(1, (len(order) - _HEAD) // _SAMPLE)
     rest = order[_HEAD::every]
     head = order[:_HEAD]
-    return np.concatenate((head, rest)), np.concatenate((np.ones(len(head)), np.full(len(rest), float(every))))
+    return np.concatenate((head, rest)), np.concatenate(
+        (np.ones(len(head)), np.full(len(rest), float(every)))
+    )

@@ -1,0 +1,156 @@
+"""`fill plan` and `fill init-key`: what they print, and what they take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from contracts.fleet import Fleet
+from daemon import log as daemon_log
+from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
+from daemon.config import ConfigError, load
+from fill.config import Planner, load_config
+from fill.planning.signing import PlanSigner, make_key, public_path
+
+if TYPE_CHECKING:
+    from fill.planning.planner import Planned
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `fill plan` can do besides planning."""
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument(
+        "--rollback",
+        nargs="?",
+        const="",
+        metavar="VERSION",
+        help="put an earlier plan in force again; without VERSION the one before the newest",
+    )
+
+
+def init_key(arguments: argparse.Namespace) -> int:
+    planner = load_config(arguments.config).need_planner(arguments.config)
+    if planner.signing_key is None:
+        raise ConfigError(f"{arguments.config}: planner.signing_key: missing: where the key is to stand")
+    path = Path(planner.signing_key)
+    document = make_key(path)
+    if arguments.json:
+        print_json({"signing_key": str(path), "public_keys": str(public_path(path)), "jwks": document})
+    else:
+        print(f"{public_path(path)}: the public key; copy it to each appliance, as agent.plan_key names it")
+    return Exit.DONE
+
+
+def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
+    """Plans and publishes; or with one of its options says what a plan does, or goes back to an earlier one."""
+    try:
+        from fill.planning import planner as planning
+        from fill.planning.validate import BadPlan
+    except ModuleNotFoundError as error:
+        # Appliances have neither numpy nor a fleet file.
+        raise CommandError(f"{error.name} is missing: install nearcast[planner]", Exit.USAGE) from error
+    config = load_config(arguments.config)
+    section = config.need_planner(arguments.config)
+    signer = _signer(section, arguments.config)
+    daemon_log.setup("fill", config.log_level)
+    try:
+        if arguments.rollback is not None:
+            before, after = planning.roll_back(config.origin, signer, arguments.rollback or None)
+            if arguments.json:
+                print_json({"before": before, "plan": after})
+            else:
+                print(f"plan {after} is in force again, instead of {before}")
+            return Exit.DONE
+        fleet = load(Path(section.fleet), Fleet)
+        planned = planning.plan_fleet(config.origin, fleet, section.rules(), signer, version, now)
+    except (planning.NothingPublished, BadPlan) as error:
+        raise CommandError(str(error)) from error
+    if arguments.json:
+        print_json(_as_json(planned))
+    else:
+        _print(planned)
+    return Exit.DONE
+
+
+def _signer(planner: Planner, path: Path) -> PlanSigner | None:
+    """Signs plans; None where they go unsigned. Raises `ConfigError`."""
+    if planner.signing_key is not None:
+        return PlanSigner.load(Path(planner.signing_key))
+    if planner.require_signature:
+        raise ConfigError(
+            f"{path}: planner.signing_key: missing: name a file, and `fill init-key` makes the key; "
+            "in a lab planner.require_signature: false publishes unsigned plans"
+        )
+    return None
+
+
+def _as_json(planned: Planned) -> dict[str, Any]:
+    rows = [
+        msgspec.to_builtins(box) | {"left_out": site.left_out, "not_licensed": site.not_licensed}
+        for site in planned.sites
+        for box in site.appliances
+    ]
+    sites = [
+        {
+            "site": site.site,
+            "tier": site.tier.value,
+            "hit_share": site.hit_share,
+            "held_bytes": site.held_bytes,
+        }
+        for site in planned.sites
+    ]
+    return {
+        "plan": planned.version,
+        "catalog": planned.catalog,
+        "demand": planned.demand,
+        "before": planned.before,
+        "sites": sites,
+        "appliances": rows,
+    }
+
+
+def _print(planned: Planned) -> None:
+    source = f"demand {planned.demand}" if planned.demand else "no forecast: the newest first"
+    print_table(
+        (
+            "appliance",
+            "site",
+            "tier",
+            "titles",
+            "objects",
+            "bytes",
+            "of capacity",
+            "load",
+            "to fetch",
+            "put off",
+        ),
+        [
+            (
+                *(box.appliance, box.site, box.tier.value, box.titles, box.objects),
+                human_bytes(box.bytes),
+                f"{box.share:.1%}",
+                f"{box.load:.2f}",
+                human_bytes(box.added_bytes),
+                human_bytes(box.put_off_bytes),
+            )
+            for site in planned.sites
+            for box in site.appliances
+        ],
+        title=f"plan {planned.version} of catalog {planned.catalog}, {source}",
+    )
+    print()
+    print_table(
+        ("site", "holds of what is asked for", "did not fit", "not licensed"),
+        [
+            (site.site, f"{site.hit_share:.1%}", some(site.left_out), some(site.not_licensed))
+            for site in planned.sites
+        ],
+    )
+
+
+def some(names: tuple[str, ...], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from contracts import catalog, placement, plan
@@ -39,34 +40,43 @@ def read_entry(client: S3Client, bucket: str, ref: TitleRef) -> TitleEntry:
 
 
 def read_plan(
-    client: S3Client, bucket: str, version: str, appliance: str, keys: SignatureKeys | None
+    client: S3Client,
+    bucket: str,
+    version: str,
+    appliance: str,
+    keys: SignatureKeys | None,
+    patiently: Callable[[Callable[[], bytes]], bytes] = lambda read: read(),
 ) -> Plan:
-    """One appliance's plan, signed with one of ``keys``; None believes it unsigned.
+    """One appliance's plan, whole, and signed with one of ``keys``; None believes it unsigned.
 
-    Raises `S3Error`, `BadDocument`.
+    ``patiently`` wraps each request, for a caller that tries again. Raises `S3Error`, `BadDocument`.
     """
-    found = _read_signed_plan(client, bucket, version, appliance, keys)
+
+    def read(key: str, limit_bytes: int) -> bytes:
+        return patiently(lambda: get(client, bucket, key, limit_bytes=limit_bytes))
+
+    found = _read_signed_plan(read, version, appliance, keys)
     if found.placement is None:
         return found
     name = placement.objects_key(version)
-    raw = get(client, bucket, name, limit_bytes=placement.MAX_OBJECTS_BYTES)
+    raw = read(name, placement.MAX_OBJECTS_BYTES)
     placement.check_sha256(raw, found.placement.objects, name)
     rows = placement.object_rows(placement.decode_objects(raw, name), name)
     name = placement.site_key(version, found.site)
-    raw = get(client, bucket, name, limit_bytes=placement.MAX_SITE_BYTES)
+    raw = read(name, placement.MAX_SITE_BYTES)
     placement.check_sha256(raw, found.placement.site, name)
     return placement.whole(found, rows, placement.decode_site(raw, name, version, found.site), name)
 
 
 def _read_signed_plan(
-    client: S3Client, bucket: str, version: str, appliance: str, keys: SignatureKeys | None
+    read: Callable[[str, int], bytes], version: str, appliance: str, keys: SignatureKeys | None
 ) -> Plan:
     key = plan.plan_key(version, appliance)
-    raw = get(client, bucket, key, limit_bytes=plan.MAX_PLAN_BYTES)
+    raw = read(key, plan.MAX_PLAN_BYTES)
     if keys is None:
         return plan.decode_plan(raw, key, appliance)
     try:
-        signature = get(client, bucket, plan.signature_key(key), limit_bytes=plan.MAX_SIGNATURE_BYTES)
+        signature = read(plan.signature_key(key), plan.MAX_SIGNATURE_BYTES)
     except S3Error as error:
         if error.trouble is not Trouble.NO_OBJECT:
             raise

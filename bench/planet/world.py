@@ -24,12 +24,12 @@ _RUNGS: Final = (
     (0.56, 0.03),
     (1.0, 0.06),
     (3.0, 0.25),
-    (5.0, 0.40),
-    (7.0, 0.10),
-    (15.0, 0.10),
-    (25.0, 0.05),
+    (5.0, 0.44),
+    (7.0, 0.12),
+    (15.0, 0.06),
+    (25.0, 0.03),
 )
-_CODECS: Final = (0.6, 0.3, 0.1)
+_CODECS: Final = (0.7, 0.25, 0.05)
 """Of three codecs, each with all rungs: how much of the watching each has."""
 
 

@@ -104,7 +104,7 @@ def newest_plan(
     if latest is None:
         raise NothingPlanned(f"s3://{bucket}/{plans.LATEST_KEY}: nothing is planned yet; run `fill plan`")
     try:
-        return patience.read(lambda: read_plan(client, bucket, latest.version, appliance, keys))
+        return read_plan(client, bucket, latest.version, appliance, keys, patience.read)
     except S3Error as error:
         if not error.missing:
             raise

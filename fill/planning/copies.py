@@ -24,6 +24,7 @@ from fill.planning.rules import Rules
 from fill.planning.table import ObjectTable
 from fill.planning.wanted import Rank, Wanted
 
+_PASSES: Final = 4
 _ELBOW_ROOM: Final = 0.005
 """Of a site's storage: left free, since titles do not come in sizes that fill an appliance to the brim."""
 
@@ -59,7 +60,7 @@ def count_copies(
     room = capacity_bytes - float((count * cost).sum())
 
     once = np.where(count == 0, needed * cost, 0.0)
-    count = np.where((count == 0) & (np.cumsum(once) <= room), needed, count)
+    count = np.where((count == 0) & _fitting(once, room), needed, count)
     room = capacity_bytes - float((count * cost).sum())
 
     more = np.where(count > 0, np.maximum(goal - count, 0) * cost, 0.0)
@@ -71,6 +72,21 @@ def count_copies(
     is_shared = np.zeros(len(table), np.bool_)
     is_shared[order] = shared & (count > 1)
     return Copies(_with_startup(table, of_all), is_shared)
+
+
+def _fitting(cost: NDArray[np.float64], room: float) -> NDArray[np.bool_]:
+    """Which of these, in their order, go into the room: one that is too large leaves its place to smaller ones."""
+    found = np.zeros(len(cost), np.bool_)
+    pending = np.ones(len(cost), np.bool_)
+    for _ in range(_PASSES):
+        pending &= cost <= room
+        taken = pending & (np.cumsum(np.where(pending, cost, 0.0)) <= room)
+        if not taken.any():
+            break
+        found |= taken
+        pending &= ~taken
+        room -= float(cost[taken].sum())
+    return found
 
 
 def _goal(rank: NDArray[np.uint8], tier: Tier, appliances: int, rules: Rules) -> NDArray[np.int64]:

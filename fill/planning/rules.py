@@ -38,7 +38,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(
             description="of a site's storage: the most that further copies may take from what would be the only one"
         ),
-    ] = 0.25
+    ] = 0.1
     server_share: Annotated[
         float,
         Meta(
@@ -46,7 +46,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             le=1,
             description="of what one appliance may serve: an object that is asked for more has more copies",
         ),
-    ] = 0.05
+    ] = 0.02
     exchange_share: Annotated[
         Share, Meta(description="of the demand that an exchange or a regional site shall hold")
     ] = 0.95

@@ -16,12 +16,26 @@ from fill.config import Planner, load_config
 from fill.planning.signing import PlanSigner, make_key, public_path
 
 if TYPE_CHECKING:
+    from fill.planning.diff import SiteChange
+    from fill.planning.explain import Explanation
     from fill.planning.planner import Planned
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What `fill plan` can do besides planning."""
     others = parser.add_mutually_exclusive_group()
+    others.add_argument(
+        "--explain",
+        nargs=2,
+        metavar=("TITLE", "SITE"),
+        help="say why TITLE is where it is at SITE, by the plan in force; nothing is planned",
+    )
+    others.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("A", "B"),
+        help="say what plan B changes of plan A, in bytes per site and hour of the window; nothing is planned",
+    )
     others.add_argument(
         "--rollback",
         nargs="?",
@@ -64,10 +78,19 @@ def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
             else:
                 print(f"plan {after} is in force again, instead of {before}")
             return Exit.DONE
+        if arguments.diff is not None:
+            old, new = arguments.diff
+            changes = planning.diff_plans(config.origin, section.rules(), signer, old, new)
+            return _show_diff(changes, old, new, as_json=arguments.json)
         fleet = load(Path(section.fleet), Fleet)
+        if arguments.explain is not None:
+            told = planning.explain_title(config.origin, fleet, signer, *arguments.explain)
+            return _show_explanation(told, as_json=arguments.json)
         planned = planning.plan_fleet(config.origin, fleet, section.rules(), signer, version, now)
     except (planning.NothingPublished, BadPlan) as error:
         raise CommandError(str(error)) from error
+    except planning.NoSuchThing as error:
+        raise CommandError(str(error), Exit.USAGE) from error
     if arguments.json:
         print_json(_as_json(planned))
     else:
@@ -149,6 +172,59 @@ def _print(planned: Planned) -> None:
             for site in planned.sites
         ],
     )
+
+
+def _show_explanation(told: Explanation, *, as_json: bool) -> int:
+    if as_json:
+        print_json(told)
+        return Exit.DONE
+    source = f"demand {told.demand}" if told.demand else "no forecast: the newest first"
+    print_table(
+        ("object", "size", "asked for a day", "place", "held by", "why"),
+        [
+            (
+                item.key,
+                human_bytes(item.size),
+                human_bytes(item.demand_bytes_per_day),
+                f"{item.place} of {item.of}" if item.place else "-",
+                some(item.appliances, 8),
+                item.why,
+            )
+            for item in told.objects
+        ],
+        title=f"{told.title} at {told.site}: plan {told.plan}, {source}",
+    )
+    return Exit.DONE
+
+
+def _show_diff(changes: list[SiteChange], old: str, new: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"old": old, "new": new, "sites": changes})
+        return Exit.DONE
+    hours = max((len(change.by_hour) for change in changes), default=0)
+    print_table(
+        (
+            "site",
+            "to fetch",
+            "from outside",
+            "to give up",
+            *(f"hour {hour}" for hour in range(1, hours + 1)),
+            "after the window",
+        ),
+        [
+            (
+                change.site,
+                human_bytes(change.added_bytes),
+                human_bytes(change.outside_bytes),
+                human_bytes(change.removed_bytes),
+                *(human_bytes(count) for count in change.by_hour),
+                human_bytes(change.left_bytes),
+            )
+            for change in changes
+        ],
+        title=f"plan {new} against {old}: {len(changes)} sites change",
+    )
+    return Exit.DONE
 
 
 def some(names: tuple[str, ...], most: int = 3) -> str:

@@ -1,9 +1,9 @@
 """`make bench-planet`: a planet's plan and its cost, and a month of one site beside other rules.
 
-    python -m bench.planet                     both, in full
-    python -m bench.planet --only month        one of: planet, month
-    python -m bench.planet --titles 2000 ...   smaller, to look at
-    python -m bench.planet --only month --trace FILE.csv
+python -m bench.planet                     both, in full
+python -m bench.planet --only month        one of: planet, month
+python -m bench.planet --titles 2000 ...   smaller, to look at
+python -m bench.planet --only month --trace FILE.csv
 """
 
 from __future__ import annotations

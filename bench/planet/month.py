@@ -78,7 +78,9 @@ def run_month(appliances: int, storage: float, seed: int, trace: Path | None) ->
         f"storage for {storage:.0%}; {plan_s:.2f} s a plan",
     )
     print()
-    print_table(("what changes", "bytes moved", "of what the site holds"), stability(month, site, rules, last))
+    print_table(
+        ("what changes", "bytes moved", "of what the site holds"), stability(month, site, rules, last)
+    )
 
 
 def make_site(table: ObjectTable, appliances: int, storage: float) -> Site:

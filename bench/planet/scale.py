@@ -78,7 +78,10 @@ def run_planet(scale: Scale, processes: int, seed: int) -> None:
             ("catalog", human_bytes(float(table.size.sum()))),
             ("making the planet (not timed below)", f"{made_s:.1f} s"),
             (f"planned, encoded, signed by {processes} processes", f"{took_s:.1f} s, {cpu:.0f} s of CPU"),
-            ("memory, this process and the largest of its children", f"{human_bytes(peak)}, {human_bytes(children)}"),
+            (
+                "memory, this process and the largest of its children",
+                f"{human_bytes(peak)}, {human_bytes(children)}",
+            ),
             ("memory of all at most", human_bytes(peak + processes * children)),
             *((f"written: {name}", human_bytes(size)) for name, size in written.items()),
             ("held by steering, of one version", human_bytes(steering)),

@@ -86,7 +86,7 @@ def make_month(
         objects = rng.choice(len(table), views_a_day, p=views / views.sum()).astype(np.int32)
         watched = rng.beta(1.2, 1.0, views_a_day) * table.size[objects]
         others = rng.poisson(views / views.sum() * views_a_day * (sites - 1)) * table.size * (1.2 / 2.2)
-        demand = np.bincount(objects, watched, len(table))
+        demand = np.bincount(objects, watched, len(table)).astype(np.float64)
         made.append(Day(objects, watched.astype(np.float32), demand, (others + demand) / sites))
         # What comparable titles did, as whoever dates a release knows it: right by half or double.
         due = is_release & (comes_out >= number) & (comes_out <= number + 1)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_MOVES: Final = 200
+_MOST_MOVES: Final = 120
 _TOLERATED: Final = 0.04
 """Of an appliance's share of the load: below, nothing is moved."""
 
@@ -60,28 +60,29 @@ class Board:
         self.whole = share * max(total, 1e-30)
         """Of each appliance: its share of all that is asked of the site."""
 
-    def swap(self, title: int, one: int, other: int) -> None:
-        """Exchanges the places of two appliances in a title's order."""
-        at, to = int(self.positions[title, one]), int(self.positions[title, other])
-        row = self.order[title]
-        difference = self.room[title, at] - self.room[title, to]
-        self.rooms[one] -= difference
-        self.rooms[other] += difference
-        np.subtract.at(self.loads, row, self.load[title])
-        row[at], row[to] = other, one
-        self.positions[title, one], self.positions[title, other] = to, at
-        self.load[title] = loads_at(row[None, :], self._asked[title][None, :], self._throughput)[0]
-        np.add.at(self.loads, row, self.load[title])
+    def swap(self, titles: NDArray[np.int64], one: int, other: int) -> None:
+        """Exchanges the places of two appliances in the orders of these titles."""
+        at, to = self.positions[titles, one], self.positions[titles, other]
+        moved = float((self.room[titles, at] - self.room[titles, to]).sum())
+        self.rooms[one] -= moved
+        self.rooms[other] += moved
+        order = self.order[titles]
+        size = len(self.free)
+        self.loads -= np.bincount(order.ravel(), self.load[titles].ravel(), size)
+        rows = np.arange(len(titles))
+        order[rows, at], order[rows, to] = other, one
+        self.order[titles] = order
+        self.positions[titles, one], self.positions[titles, other] = to, at
+        self.load[titles] = loads_at(order, self._asked[titles], self._throughput)
+        self.loads += np.bincount(order.ravel(), self.load[titles].ravel(), size)
 
     def moved(self, one: int, other: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The bytes and, nearly, the load that a swap of each title takes off ``one``."""
-        rows = np.arange(len(self.positions))
-        at, to = self.positions[:, one], self.positions[:, other]
+        base = np.arange(0, self.room.size, self.room.shape[1])
+        at, to = base + self.positions[:, one], base + self.positions[:, other]
         ratio = self._throughput[one] / self._throughput[other]
-        return (
-            self.room[rows, at] - self.room[rows, to],
-            self.load[rows, at] - self.load[rows, to] * ratio,
-        )
+        room, load = self.room.ravel(), self.load.ravel()
+        return room.take(at) - room.take(to), load.take(at) - load.take(to) * ratio
 
 
 def balance(board: Board) -> None:
@@ -95,19 +96,21 @@ def balance(board: Board) -> None:
 
 
 def _make_room(board: Board) -> bool:
-    """Moves one title off the fullest appliance; False when none is overfull, or no move helps."""
+    """Moves titles off the fullest appliance; False when none is overfull, or no move helps."""
     over = board.rooms - board.free
     one, other = int(np.argmax(over)), int(np.argmin(over))
     if over[one] <= 0 or over[other] >= 0:
         return False
     room, load = board.moved(one, other)
-    wanted = min(float(over[one]), float(-over[other]))
-    fits = (room > 0) & (room <= -over[other])
-    if not fits.any():
+    some = np.flatnonzero(room > 0)
+    # The coldest: they leave the load as it is.
+    some = some[np.argsort(load[some] / room[some])]
+    running = np.cumsum(room[some])
+    enough = int(np.searchsorted(running, over[one])) + 1
+    some = some[: min(enough, int(np.searchsorted(running, -over[other], side="right")))]
+    if not len(some):
         return False
-    # The coldest that is large enough: it leaves the load as it is.
-    distance = np.abs(room - wanted) / wanted + np.abs(load) / board.whole[one] * 20
-    board.swap(int(np.argmin(np.where(fits, distance, np.inf))), one, other)
+    board.swap(some, one, other)
     return True
 
 
@@ -117,22 +120,37 @@ def _even_out(board: Board) -> bool:
     one = int(np.argmax(excess))
     if excess[one] <= _TOLERATED:
         return False
-    for other in np.argsort(excess)[:3]:
-        room, load = board.moved(one, int(other))
+    for other in np.argsort(excess)[:3].tolist():
+        room, load = board.moved(one, other)
         # Half of the difference makes both even; more than all of it would only swap their parts.
         gap = (excess[one] - excess[other]) * min(board.whole[one], board.whole[other])
-        helps = (load > 0) & (load < 0.9 * gap)
-        if not helps.any():
+        helps = np.flatnonzero((load > 0) & (load < 0.9 * gap))
+        if not len(helps):
             continue
-        title = int(
-            np.argmin(np.where(helps, np.abs(load - gap / 2) + room * (gap / board.free[one]), np.inf))
-        )
-        back = _in_return(board, one, int(other), float(room[title]), gap / 4)
+        slack = board.free[other] - board.rooms[other]
+        # The hottest per byte, together half of the difference; or the one that comes nearest to that.
+        helps = helps[np.argsort(-load[helps] / np.maximum(room[helps], 1.0))]
+        fits = (np.cumsum(load[helps]) <= gap / 2) & (np.cumsum(room[helps]) <= slack)
+        # Both sums ascend, but for what makes room: what fits stands at the beginning.
+        count = len(fits) if fits.all() else int(np.argmin(fits))
+        if count:
+            enough = float(load[helps[:count]].sum()) >= gap / 4
+            board.swap(helps[:count], one, other)
+            if enough:
+                return True
+            room, load = board.moved(one, other)
+            helps = np.flatnonzero((load > 0) & (load < 0.9 * gap))
+            if not len(helps):
+                return True
+        title = helps[int(np.argmin(np.abs(load[helps] - gap / 2) + room[helps] * (gap / board.free[one])))]
+        back = _in_return(board, one, other, float(room[title]), gap / 4)
         if back is None:
+            if count:
+                return True
             continue
-        board.swap(title, one, int(other))
+        board.swap(np.array([title]), one, other)
         if back >= 0:
-            board.swap(back, int(other), one)
+            board.swap(np.array([back]), other, one)
         return True
     return False
 

@@ -8,6 +8,7 @@ before has nothing to lose: its plan is whole, and is filled over as many nights
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from fill.planning.rules import Rules
 from fill.planning.spread import Boxes
 from fill.planning.table import ObjectTable
+
+_URGENT: Final = 65_535
+"""Above any level."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,23 +81,25 @@ def settle(
         is_new[:] = ~before.holders.any(axis=0)
     put_off = np.zeros(size, np.int64)
     left_out = np.zeros(size, np.int64)
-    old = np.zeros_like(holders)
+    old = np.zeros(holders.shape, np.bool_, order="F")
     if before is not None:
         may_stay = licensed[table.title[before.rows]]
         union = np.union1d(rows, before.rows[may_stay])
         holders = _onto(union, rows, holders)
         old = _onto(union, before.rows[may_stay], before.holders[may_stay])
         rows = union
-    room = table.room[rows]
-    first = level[rows].astype(np.int64) + np.where(urgent_titles[table.title[rows]], 1 << 20, 0)
+    room = table.room[rows].astype(np.float64)
+    first = np.where(urgent_titles[table.title[rows]], _URGENT, level[rows]).astype(np.uint16)
     for box in range(size):
         column = holders[:, box]
         if before is not None and not is_new[box]:
             put_off[box] = _put_off(column, old[:, box], room, first, rules.night_bytes, boxes.capacity[box])
         left_out[box] = _drop_coldest(column, old[:, box], room, first, boxes.capacity[box])
     size_bytes = table.size[rows]
-    had = bytes_of_each(before.holders, table.size[before.rows]) if before is not None else put_off * 0
-    stayed = bytes_of_each(holders & old, size_bytes)
+    had = stayed = np.zeros(size, np.int64)
+    if before is not None:
+        had = bytes_of_each(before.holders, table.size[before.rows])
+        stayed = bytes_of_each(holders & old, size_bytes)
     added = bytes_of_each(holders, size_bytes) - stayed
     change = Change(added, had - stayed, put_off, left_out, is_new)
     held = holders.any(axis=1)
@@ -102,27 +108,34 @@ def settle(
 
 def bytes_of_each(holders: NDArray[np.bool_], size: NDArray[np.int64]) -> NDArray[np.int64]:
     """The bytes that each appliance holds."""
-    return np.array([size[holders[:, box]].sum() for box in range(holders.shape[1])], np.int64)
+    # As floating point, in which sums of whole numbers are exact up to 9 PB.
+    exact = size.astype(np.float64)
+    return np.array([sum_where(exact, holders[:, box]) for box in range(holders.shape[1])]).astype(np.int64)
+
+
+def sum_where(values: NDArray[np.float64], column: NDArray[np.bool_]) -> float:
+    """The sum of ``values`` where ``column`` is true: ten times as fast as picking them out or multiplying."""
+    return float(np.where(column, values, 0.0).sum())
 
 
 def _put_off(
     column: NDArray[np.bool_],
     old: NDArray[np.bool_],
-    room: NDArray[np.int64],
-    first: NDArray[np.int64],
+    room: NDArray[np.float64],
+    first: NDArray[np.uint16],
     night_bytes: int,
     capacity: float,
 ) -> int:
     """Takes out of ``column`` what does not go into one night, and keeps what is there meanwhile; its bytes."""
     added = np.flatnonzero(column & ~old)
-    added = added[np.argsort(-first[added], kind="stable")]
-    late = added[np.cumsum(room[added]) > night_bytes]
-    if not len(late):
+    if float(room[added].sum()) <= night_bytes:
         return 0
+    added = added[np.argsort(~first[added], kind="stable")]
+    late = added[np.cumsum(room[added]) > night_bytes]
     column[late] = False
-    free = capacity - float(room[column].sum())
+    free = capacity - sum_where(room, column)
     leaving = np.flatnonzero(old & ~column)
-    leaving = leaving[np.argsort(-first[leaving], kind="stable")]
+    leaving = leaving[np.argsort(~first[leaving], kind="stable")]
     column[leaving[np.cumsum(room[leaving]) <= free]] = True
     return int(room[late].sum())
 
@@ -130,16 +143,16 @@ def _put_off(
 def _drop_coldest(
     column: NDArray[np.bool_],
     old: NDArray[np.bool_],
-    room: NDArray[np.int64],
-    first: NDArray[np.int64],
+    room: NDArray[np.float64],
+    first: NDArray[np.uint16],
     capacity: float,
 ) -> int:
     """Takes the least wanted out of ``column`` until it fits; its bytes. What is new goes before what is there."""
-    excess = float(room[column].sum()) - capacity
+    excess = sum_where(room, column) - capacity
     if excess <= 0:
         return 0
-    held = np.flatnonzero(column)
-    held = held[np.argsort(first[held] * 2 + old[held], kind="stable")]
+    held = np.concatenate((np.flatnonzero(column & ~old), np.flatnonzero(column & old)))
+    held = held[np.argsort(first[held], kind="stable")]
     gone = held[: int(np.searchsorted(np.cumsum(room[held]), excess, side="left")) + 1]
     column[gone] = False
     return int(room[gone].sum())
@@ -147,6 +160,6 @@ def _drop_coldest(
 
 def _onto(rows: NDArray[np.int64], some: NDArray[np.int64], holders: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``holders`` of ``some`` rows as rows among ``rows``."""
-    found = np.zeros((len(rows), holders.shape[1]), np.bool_)
+    found = np.zeros((len(rows), holders.shape[1]), np.bool_, order="F")
     found[np.searchsorted(rows, some)] = holders
     return found

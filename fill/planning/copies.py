@@ -52,11 +52,13 @@ def count_copies(
     needed, shared = _needed(wanted, order, appliances, rules)
     count = np.zeros(len(order), np.int64)
 
-    first = (rank >= Rank.TOP) & (tier is Tier.ISP)
-    extra = np.where(first, (goal - 1) * cost, 0.0)
-    granted = first & (np.cumsum(extra) <= rules.replica_space * capacity_bytes)
-    granted &= np.cumsum(np.where(granted, goal * cost, 0.0)) <= capacity_bytes
-    count[granted] = goal[granted]
+    # Releases before the top: their demand is a guess, and they must not wait for it to prove right.
+    first = np.flatnonzero((rank >= Rank.TOP) & (tier is Tier.ISP))
+    first = first[np.argsort(rank[first] != Rank.RELEASE, kind="stable")]
+    extra = np.cumsum((goal[first] - 1) * cost[first]) <= rules.replica_space * capacity_bytes
+    wished = np.where(extra, goal[first], np.where(rank[first] == Rank.RELEASE, 1, 0))
+    granted = np.cumsum(wished * cost[first]) <= capacity_bytes
+    count[first[granted]] = wished[granted]
     room = capacity_bytes - float((count * cost).sum())
 
     once = np.where(count == 0, needed * cost, 0.0)

@@ -61,7 +61,7 @@ def encode_site(table: ObjectTable, placed: Placed, version: Version) -> SiteDoc
             appliances,
             len(table),
             pack(wanted.tobytes()),
-            pack(np.packbits(placed.holders, axis=1).tobytes()),
+            pack(np.packbits(np.ascontiguousarray(placed.holders), axis=1).tobytes()),
             pack((placed.reason | (placed.urgent << 7)).astype(np.uint8).tobytes()),
         )
     )
@@ -75,10 +75,13 @@ def title_shares(table: ObjectTable, placed: Placed) -> NDArray[np.uint8]:
     asked = placed.wanted.demand + table.size * 1e-12 + 1e-12
     total = table.by_title(asked)
     found = np.zeros((len(table.titles), placed.holders.shape[1]))
-    title, first = np.unique(table.title[placed.rows], return_index=True)
-    if len(title):
-        parts = asked[placed.rows].astype(np.float32)[:, None] * placed.holders
-        found[title] = np.add.reduceat(parts, first, axis=0) / total[title, None]
+    titles = table.title[placed.rows]
+    first = np.flatnonzero(np.diff(titles, prepend=-1))
+    held = asked[placed.rows]
+    if len(first):
+        for box in range(found.shape[1]):
+            found[titles[first], box] = np.add.reduceat(np.where(placed.holders[:, box], held, 0.0), first)
+        found /= total[:, None]
     # Something is never 0, and all is 255 whatever rounding says.
     return np.where(found > 0, np.clip(np.rint(found * 255), 1, 255), 0).astype(np.uint8)
 
@@ -96,7 +99,7 @@ def decode_before(
     packed = np.frombuffer(unpack(placement.holders, len(held) * width, name), np.uint8)
     bits = np.unpackbits(packed.reshape(len(held), width), axis=1, count=len(placement.appliances))
     columns = {appliance: at for at, appliance in enumerate(placement.appliances)}
-    holders = np.zeros((len(held), len(appliances)), np.bool_)
+    holders = np.zeros((len(held), len(appliances)), np.bool_, order="F")
     for at, appliance in enumerate(appliances):
         if appliance in columns:
             holders[:, at] = bits[:, columns[appliance]]

@@ -24,7 +24,9 @@ from contracts.fleet import Fleet, Site, Tier
 from contracts.placement import PlanIndex
 from contracts.plan import Peer, PlacementRef, Plan
 from daemon.s3 import S3Config, explained, open_client
+from fill.planning.diff import SiteChange, differences
 from fill.planning.documents import SiteDocuments, objects_of
+from fill.planning.explain import Explanation, explain
 from fill.planning.fleetplan import Task, plan_sites
 from fill.planning.previous import PublishedPlan, read_published
 from fill.planning.report import SiteReport
@@ -49,6 +51,10 @@ _THREADS: Final = 16
 
 class NothingPublished(Exception):
     """There is no catalog to plan from."""
+
+
+class NoSuchThing(Exception):
+    """A title, site or plan that is asked about, and does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +125,7 @@ def read_table(client: S3Client, bucket: str) -> tuple[str, ObjectTable]:
     latest = read_latest(client, bucket, LATEST_KEY)
     if latest is None:
         raise NothingPublished(f"s3://{bucket}/{LATEST_KEY}: nothing is published yet; run `fill publish`")
-    index = read_index(client, bucket, latest.version)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        # An entry holds a digest per slice, of which nothing is kept here: a few at a time.
-        entries = _few_at_a_time(pool, index.titles, lambda ref: read_entry(client, bucket, ref))
-        return latest.version, ObjectTable.of(entries)
+    return latest.version, _catalog_of(client, bucket, latest.version)
 
 
 def _few_at_a_time(
@@ -262,6 +264,55 @@ def _parents(fleet: Fleet) -> tuple[Peer, ...]:
     """What an ISP's appliances fall back to: the exchanges', as far as a plan can name them."""
     found = [box for site in fleet.sites if site.tier is Tier.IXP for box in site.appliances]
     return tuple(Peer(box.id, box.url) for box in found[:_MOST_PARENTS])
+
+
+def explain_title(
+    config: S3Config, fleet: Fleet, signer: PlanSigner | None, title: str, site: str
+) -> Explanation:
+    """Why ``title`` is where it is at ``site``, by the plan in force and the demand it was made from.
+
+    Raises `NoSuchThing`, `NothingPublished`, `S3Error`, `BadDocument`.
+    """
+    clients = PerProcess(config)
+    where = next((known for known in fleet.sites if known.id == site), None)
+    if where is None:
+        raise NoSuchThing(f"site {site!r} is not in the fleet file")
+    plan = plan_in_force(clients, config.bucket, signer)
+    if plan is None:
+        raise NothingPublished(
+            f"s3://{config.bucket}/{plans.LATEST_KEY}: no plan of this planner is in force"
+        )
+    held_of = _catalog_of(clients(), config.bucket, plan.index.catalog)
+    held = plan.held_at(where, held_of)
+    if held is None:
+        raise NoSuchThing(f"site {site!r} is not in plan {plan.version}: run `fill plan`")
+    demand = DemandSource(clients, config.bucket, held_of, plan.index.demand).of_site(where)
+    try:
+        return explain(held_of, where, title, held, demand, plan.version, plan.index.demand)
+    except KeyError:
+        raise NoSuchThing(f"title {title!r} is not in catalog {plan.index.catalog}") from None
+
+
+def _catalog_of(client: S3Client, bucket: str, version: str) -> ObjectTable:
+    index = read_index(client, bucket, version)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # An entry holds a digest per slice, of which nothing is kept here: a few at a time.
+        return ObjectTable.of(_few_at_a_time(pool, index.titles, lambda ref: read_entry(client, bucket, ref)))
+
+
+def diff_plans(
+    config: S3Config, rules: Rules, signer: PlanSigner | None, old: str, new: str
+) -> list[SiteChange]:
+    """What ``new`` changes of ``old``, by site. Raises `NoSuchThing`, `S3Error`, `BadDocument`."""
+    clients = PerProcess(config)
+    keys = signer.public() if signer is not None else None
+    found = []
+    for version in (old, new):
+        plan = read_published(clients, config.bucket, version, keys)
+        if plan is None:
+            raise NoSuchThing(f"s3://{config.bucket}/{placement.index_key(version)}: there is no such plan")
+        found.append(plan)
+    return list(differences(found[0], found[1], rules))
 
 
 def roll_back(config: S3Config, signer: PlanSigner | None, version: str | None) -> tuple[str, str]:

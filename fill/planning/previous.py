@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,33 @@ from fill.planning.table import ObjectTable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, eq=False)
+class HeldAt:
+    """Who holds what at one site, in rows of today's table."""
+
+    before: Before
+    reasons: NDArray[np.uint8]
+    """Of each of its rows."""
+    names: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.before.rows)
+
+    def appliances(self, row: int) -> tuple[str, ...]:
+        at = self._at(row)
+        holders = self.before.holders[at] if at is not None else ()
+        return tuple(name for name, held in zip(self.names, holders, strict=False) if held)
+
+    def reason(self, row: int) -> placement.Reason:
+        at = self._at(row)
+        return placement.Reason(int(self.reasons[at]) & 0x7F if at is not None else 0)
+
+    def _at(self, row: int) -> int | None:
+        at = int(np.searchsorted(self.before.rows, row))
+        return at if at < self.count and self.before.rows[at] == row else None
 
 
 class PublishedPlan:
@@ -55,6 +83,22 @@ class PublishedPlan:
         raw = self._get(name, placement.MAX_SITE_BYTES)
         placement.check_sha256(raw, known.placement, name)
         return placement.decode_site(raw, name, self.version, site)
+
+    def held_at(self, site: Site, table: ObjectTable) -> HeldAt | None:
+        """Who of ``site`` holds what, and why; None for a site that is not in the plan."""
+        found = self.site(site.id)
+        if found is None:
+            return None
+        name = placement.site_key(self.version, site.id)
+        rows = table.rows_of([key for key, _ in self.rows])
+        before = decode_before(found, rows, found.appliances, len(table), name)
+        wanted = np.frombuffer(placement.unpack(found.wanted, found.rows, name), np.uint8)
+        held = np.flatnonzero(wanted)
+        reasons = np.frombuffer(placement.unpack(found.reasons, len(held), name), np.uint8)
+        of_row = np.zeros(len(table), np.uint8)
+        some = rows[held] >= 0
+        of_row[rows[held][some]] = reasons[some]
+        return HeldAt(before, of_row[before.rows], found.appliances)
 
     def before(self, table: ObjectTable) -> Callable[[Site], Before | None]:
         """What each site of today's fleet holds so far, in rows of today's ``table``.

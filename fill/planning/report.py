@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from contracts.fleet import Tier
+from fill.planning.churn import sum_where
 from fill.planning.rules import Rules
 from fill.planning.site import Placed
 from fill.planning.table import ObjectTable
@@ -51,7 +52,7 @@ class SiteReport(msgspec.Struct, frozen=True):
 def report(table: ObjectTable, placed: Placed, rules: Rules) -> SiteReport:
     site, change = placed.site, placed.change
     held = placed.held_bytes(table)
-    room = table.room[placed.rows]
+    room = table.room[placed.rows].astype(np.float64)
     loads = placed.load_shares()
     titles = table.title[placed.rows]
     rows = []
@@ -66,7 +67,7 @@ def report(table: ObjectTable, placed: Placed, rules: Rules) -> SiteReport:
                 int(np.count_nonzero(np.diff(titles[column], prepend=-1))),
                 int(np.count_nonzero(column)),
                 int(held[at]),
-                float(room[column].sum() / box.capacity_bytes),
+                sum_where(room, column) / box.capacity_bytes,
                 float(loads[at]),
                 int(change.added[at]),
                 int(change.removed[at]),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contracts.fleet import Site, Tier
 from contracts.placement import Reason
-from fill.planning.churn import Before, Change, bytes_of_each, settle
+from fill.planning.churn import Before, Change, bytes_of_each, settle, sum_where
 from fill.planning.copies import Copies, count_copies
 from fill.planning.rules import Rules
 from fill.planning.spread import Boxes, spread
@@ -55,10 +55,14 @@ class Placed:
         Steering spreads an object's viewers over its holders in proportion to their throughput.
         """
         throughput = np.array([box.throughput_bps for box in self.site.appliances], np.float64)
-        weights = self.holders * throughput
-        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
         demand = self.wanted.demand[self.rows]
-        loads = demand @ weights
+        together = np.zeros(len(self.rows))
+        for box, bps in enumerate(throughput):
+            together += np.where(self.holders[:, box], bps, 0.0)
+        per_bps = demand / np.maximum(together, 1e-30)
+        loads = np.array(
+            [bps * sum_where(per_bps, self.holders[:, box]) for box, bps in enumerate(throughput)]
+        )
         found: NDArray[np.float64] = loads / max(float(demand.sum()), 1e-30) / (throughput / throughput.sum())
         return found
 
@@ -81,7 +85,8 @@ def plan_site(
     positions = spread(table, copies.count, want.demand, boxes, shares)
     level = _levels_with_startup(table, want)
     rows = np.flatnonzero(copies.count)
-    holders = positions[table.title[rows]] < copies.count[rows, None]
+    # A column at a time is how it is read from here on: each is made to lie together in memory.
+    holders = (positions.T[:, table.title[rows]] < copies.count[rows]).T
     urgent_titles = table.dated & (np.abs(table.published_at - now) <= _URGENT_S)
     rows, holders, change = settle(table, rows, holders, level, urgent_titles, licensed, boxes, rules, before)
     reason = _reasons(table, site.tier, rows, want, copies)
@@ -122,7 +127,7 @@ def _reasons(
     found = by_rank[want.rank[rows]]
     if tier is not Tier.ISP:
         found[:] = Reason.EXCHANGE
-    found[copies.shared[rows]] = Reason.SHARED
+    found[copies.shared[rows] & (want.rank[rows] < Rank.TOP)] = Reason.SHARED
     found[table.startup[rows]] = Reason.STARTUP
     found[copies.count[rows] == 0] = Reason.KEPT
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contracts.catalog import is_licensed
+from fill.planning.churn import bytes_of_each
 from fill.planning.site import Placed
 from fill.planning.table import ObjectTable
 
@@ -24,18 +24,19 @@ def check(table: ObjectTable, placed: Placed) -> None:
         raise BadPlan(f"site {site.id}: holders of {placed.holders.shape} for {len(placed.rows)} objects")
     if len(placed.rows) and (np.diff(placed.rows) <= 0).any():
         raise BadPlan(f"site {site.id}: objects are not in order, or one is there twice")
-    room = table.room[placed.rows]
-    for at, box in enumerate(site.appliances):
-        planned = int(room[placed.holders[:, at]].sum())
+    for planned, box in zip(
+        bytes_of_each(placed.holders, table.room[placed.rows]).tolist(), site.appliances, strict=True
+    ):
         if planned > box.capacity_bytes:
             raise BadPlan(
                 f"appliance {box.id}: {planned} bytes planned, and its capacity_bytes is {box.capacity_bytes}"
             )
-    for title in np.unique(table.title[placed.rows]).tolist():
-        if not is_licensed(table.countries[title], site.country):
-            raise BadPlan(
-                f"site {site.id}: title {table.titles[title]} is not licensed in {site.country or 'no country'}"
-            )
+    held = np.zeros(len(table.titles), np.bool_)
+    held[table.title[placed.rows]] = True
+    for title in np.flatnonzero(held & ~table.licensed(site.country))[:1].tolist():
+        raise BadPlan(
+            f"site {site.id}: title {table.titles[title]} is not licensed in {site.country or 'no country'}"
+        )
 
 
 def check_sources(table: ObjectTable, published: dict[str, int]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import math
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.planet.world import Scale, encode_shares, make_table
-from contracts.objectkey import BadKey, parse_key, title_of
 from fill.planning.table import ObjectTable
 
 _DAY_S: Final = 86_400
-_COLUMNS: Final = ("time_s", "key", "bytes", "size_bytes")
+_MOST_DAYS: Final = 400
 _MOST_ROWS: Final = 100_000_000
 
 
@@ -99,42 +101,73 @@ def read_trace(path: Path) -> Month:
     """A month from a CSV file, as bench/planet/README.md describes it; exits with what is wrong and where."""
     numbers: dict[str, int] = {}
     sizes: list[int] = []
-    days: dict[int, tuple[list[int], list[float]]] = {}
-    with path.open(newline="") as file:
+    days: dict[int, tuple[array[int], array[float]]] = {}
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(file)
-        header = tuple(next(reader, ()))
-        if header[: len(_COLUMNS)] != _COLUMNS:
-            raise SystemExit(f"{path}:1: the columns are {','.join(_COLUMNS)}, not {','.join(header)!r}")
-        for line, row in enumerate(reader, start=2):
+        first = next(reader, [])
+        columns = _columns(first, path)
+        rows = reader if columns is not None else itertools.chain([first], reader)
+        at, key, size, served = columns or (0, 1, 2, 2)
+        for line, row in enumerate(rows, start=1 + (columns is not None)):
             if line > _MOST_ROWS:
                 raise SystemExit(f"{path}: more than {_MOST_ROWS} lines")
+            if not row:
+                continue
             try:
-                at, key, count, size = float(row[0]), parse_key(row[1]), float(row[2]), int(row[3])
-                if at < 0 or count < 0 or size < 0:
-                    raise ValueError("a negative number")
-            except (ValueError, IndexError, BadKey) as error:
-                raise SystemExit(f"{path}:{line}: {error}") from None
-            number = numbers.setdefault(key, len(numbers))
+                day, whole = int(float(row[at]) // _DAY_S), int(float(row[size]))
+                count = float(row[served]) if row[served] else float(whole)
+                if whole < 0 or not 0 <= count < math.inf:
+                    raise ValueError("a size must be a number from 0 on")
+            except (ValueError, IndexError, OverflowError) as error:
+                raise SystemExit(f"{path}:{line}: {error}: time, key and size are expected") from None
+            number = numbers.setdefault(row[key], len(numbers))
             if number == len(sizes):
-                sizes.append(size)
-            sizes[number] = max(sizes[number], size)
-            objects, counts = days.setdefault(int(at // _DAY_S), ([], []))
+                sizes.append(whole)
+            sizes[number] = max(sizes[number], whole)
+            objects, counts = days.setdefault(day, (array("i"), array("f")))
             objects.append(number)
             counts.append(count)
     if not days:
         raise SystemExit(f"{path}: no request in it")
+    if max(days) - min(days) > _MOST_DAYS:
+        raise SystemExit(f"{path}: {max(days) - min(days) + 1} days, and at most {_MOST_DAYS} are played")
     return _as_month(path.name, numbers, sizes, days)
 
 
+def _columns(first: list[str], path: Path) -> tuple[int, int, int, int] | None:
+    """Where time, key, size and bytes stand; None when the first line is not a header."""
+    names = [name.strip().lower() for name in first]
+    found = []
+    for known in (("time_s", "time", "timestamp"), ("key", "object", "id"), ("size_bytes", "size")):
+        at = next((names.index(name) for name in known if name in names), None)
+        if at is None:
+            break
+        found.append(at)
+    if len(found) == 3:
+        served = next((names.index(name) for name in ("bytes", "served_bytes") if name in names), found[2])
+        return found[0], found[1], found[2], served
+    try:
+        float(first[0])
+    except (ValueError, IndexError):
+        raise SystemExit(
+            f"{path}:1: a header with time_s, key, size_bytes and, if it is known, bytes is expected"
+        ) from None
+    return None
+
+
+def _title_of(key: str) -> str:
+    return key.partition("/")[0]
+
+
 def _as_month(
-    name: str, numbers: dict[str, int], sizes: list[int], days: dict[int, tuple[list[int], list[float]]]
+    name: str, numbers: dict[str, int], sizes: list[int], days: dict[int, tuple[array[int], array[float]]]
 ) -> Month:
-    keys = sorted(numbers, key=lambda key: (title_of(key), key))
+    keys = sorted(numbers, key=lambda key: (_title_of(key), key))
     row_of = np.empty(len(keys), np.int32)
     for row, key in enumerate(keys):
         row_of[numbers[key]] = row
-    titles = sorted({title_of(key) for key in keys})
-    of_title = np.searchsorted(titles, [title_of(key) for key in keys])
+    titles = sorted({_title_of(key) for key in keys})
+    of_title = np.searchsorted(titles, [_title_of(key) for key in keys])
     starts = np.concatenate(([0], np.cumsum(np.bincount(of_title, minlength=len(titles)))))
     table = ObjectTable(
         keys,
@@ -148,7 +181,7 @@ def _as_month(
     )
     made = []
     for day in range(min(days), max(days) + 1):
-        objects, counts = days.get(day, ([], []))
+        objects, counts = days.get(day, (array("i"), array("f")))
         rows = row_of[np.array(objects, np.int64)]
         amounts = np.array(counts, np.float64)
         demand = np.bincount(rows, amounts, len(keys)).astype(np.float64)

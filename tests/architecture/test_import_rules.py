@@ -22,7 +22,7 @@ _PURE = "Decisions are pure: no socket, no file, no clock"
 PLANTED = [
     # rule, the module that breaks it, the line that does
     (_PROGRAMS, "fill/agent/transfer.py", "import oca.objectfile"),
-    (_PROGRAMS, "steering/rank.py", "import fill.planning.placement"),
+    (_PROGRAMS, "steering/rank.py", "import fill.planning.copies"),
     (_PROGRAMS, "oca/heartbeat.py", "import steering.health"),
     (_PROGRAMS, "oca/cli.py", "import demo.layout"),
     (_PROGRAMS, "contracts/plan.py", "import oca.config"),
@@ -33,7 +33,7 @@ PLANTED = [
     (_CONTRACTS, "contracts/framing.py", "import socket"),
     (_CONTRACTS, "contracts/catalog.py", "import boto3"),
     (_PURE, "oca/edge/ranges.py", "import os"),
-    (_PURE, "fill/planning/placement.py", "import time"),
+    (_PURE, "fill/planning/copies.py", "import time"),
     (_PURE, "steering/rank.py", "import asyncio"),
 ]
 

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet ## every comparison, as tables
+bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering ## every comparison, as tables
 
 bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 	@$(BIN)/python -m bench.edge $(BENCH_ARGS)
@@ -46,6 +46,9 @@ bench-conformance: $(VENV)/.dev ## an independent suite for HTTP caches against 
 
 bench-planet: $(VENV)/.dev ## the plan of 17,000 appliances, and a month of one site beside LRU and the optimum
 	@$(BIN)/python -m bench.planet $(PLANET_ARGS)
+
+bench-steering: $(VENV)/.dev ## decisions of a planet's fleet, over HTTP with all its heartbeats; a midnight
+	@$(BIN)/python -m bench.steering $(STEERING_ARGS)
 
 soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
 	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)

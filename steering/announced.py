@@ -59,6 +59,11 @@ class Announced:
         """(prefix length, the routes to it) of each prefix that holds the address, the longest first."""
         return self._table.matches(address)
 
+    @property
+    def behind(self) -> bool:
+        """Whether something changed that was not looked at yet."""
+        return bool(self._behind)
+
     def step(self) -> bool:
         """Looks at no more than `STEP` of the prefixes that changed; whether there are more."""
         if self._behind:

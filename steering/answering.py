@@ -43,7 +43,7 @@ class Answering:
         session = asked.session or secrets.token_urlsafe(12)
         known = self.sessions.get(session, wall) if asked.session is not None else None
         question = self._question(asked, title, session, known)
-        chosen = decide(question, self._snapshot(asked.client_ip, now), asked.count)
+        chosen, _ = self._decide(question, asked.client_ip, now, asked.count)
         if not chosen:
             raise self.nobody()
         token, expires_at = self.signer.sign(
@@ -78,26 +78,35 @@ class Answering:
         asked = SteerRequest(session.client_ip, session.title, name, max_height=session.max_height)
         title = self.view.content.titles.get(session.title)
         question = self._question(asked, title, name, session)
-        return [
-            item.box.id for item in decide(question, self._snapshot(session.client_ip, now), MAX_PATHWAYS)
-        ]
+        chosen, _ = self._decide(question, session.client_ip, now, MAX_PATHWAYS)
+        return [item.box.id for item in chosen]
 
     def explain(self, asked: SteerRequest, now: float, wall: float) -> tuple[list[Considered], set[str]]:
         """Every appliance of the fleet, and the ids of those that would be answered."""
         known = self.sessions.get(asked.session, wall) if asked.session is not None else None
         title = self.view.content.titles.get(asked.title)
         question = self._question(asked, title, asked.session or "", known)
-        snapshot = self._snapshot(asked.client_ip, now)
-        chosen = {item.box.id for item in decide(question, snapshot, asked.count)}
-        return explain(question, snapshot, self.view.elsewhere(snapshot)), chosen
+        chosen, snapshot = self._decide(question, asked.client_ip, now, asked.count)
+        told = explain(question, snapshot, self.view.elsewhere(snapshot))
+        return told, {item.box.id for item in chosen}
 
     def nobody(self) -> Refused:
         low, high = _RETRY_S
         retry_s = low + (high - low) * self._chance()
         return Refused(Problem.UNAVAILABLE, "no appliance can serve this client now", retry_s=retry_s)
 
-    def _snapshot(self, client_ip: str, now: float) -> Snapshot:
-        return self.view.snapshot(ipaddress.ip_address(client_ip), now)
+    def _decide(
+        self, question: Question, client_ip: str, now: float, count: int
+    ) -> tuple[list[Placed], Snapshot]:
+        """The candidates, and what they were chosen from: sites that announce the client before all others."""
+        address = ipaddress.ip_address(client_ip)
+        snapshot = self.view.snapshot(address, now)
+        chosen = decide(question, snapshot, count)
+        if len(chosen) < count:
+            wider = self.view.beyond(snapshot, address)
+            if wider is not snapshot:
+                return decide(question, wider, count), wider
+        return chosen, snapshot
 
     def _question(
         self, asked: SteerRequest, title: Title | None, session: str, known: Session | None

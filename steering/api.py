@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import secrets
@@ -17,19 +16,19 @@ from aiohttp import web
 from contracts import heartbeat, steer
 from contracts.documents import BadDocument, decode
 from contracts.problem import Problem
-from contracts.token import KeyRing, TokenRefused, verify_identity
+from contracts.token import KeyRing
 from daemon.log import event
 from steering.answering import Answering
-from steering.apikeys import ApiKey, Scope, find_api_key
-from steering.budget import Budget
+from steering.apikeys import ApiKey, Scope
 from steering.config import Config
-from steering.fleet import FleetView, Replayed
+from steering.fleet import FleetView
+from steering.frequent import Frequent
 from steering.keys import Signer
 from steering.manifests import Manifests
 from steering.metrics import Metrics
 from steering.openapi import openapi
 from steering.players import Players
-from steering.rendering import as_json, problem, refusal
+from steering.rendering import as_json, failure, problem
 from steering.report import ApplianceReport, ConsideredReport, Explanation, FleetReport
 from steering.request import Refused, bad_field, bearer, read_body
 from steering.revocations import RevocationList, TooMany
@@ -57,18 +56,13 @@ class Api:
         )
         self.answering = Answering(config, view, signer, random.random)
         self.players = Players(config, self.answering, manifests, public_keys, self._revocations.is_revoked)
-        self._budgets: dict[ApiKey, Budget] = {}
-        self.replace_keys(api_keys)
         self.view = view
         self.metrics = Metrics()
+        self.frequent = Frequent(self.answering, self.metrics, self._revocations, config.requests_per_s)
+        self.frequent.replace_keys(api_keys)
         self.content_error: str | None = "not read yet"
         self.content_read_at: float | None = None
         """When S3 was last read without an error (monotonic seconds)."""
-
-    def replace_keys(self, keys: Iterable[ApiKey]) -> None:
-        """Other API keys are in force; those who stay keep what they have left to ask."""
-        rate = self._config.requests_per_s
-        self._budgets = {key: self._budgets.get(key) or Budget(rate, rate) for key in keys}
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._rendered])
@@ -95,45 +89,27 @@ class Api:
         """The one place where an error becomes an answer."""
         try:
             return await handler(request)
-        except Refused as refused:
-            answer = refusal(refused)
         except web.HTTPNotFound:
             answer = problem(Problem.NOT_FOUND)
         except web.HTTPMethodNotAllowed as error:
             answer = problem(Problem.METHOD)
             answer.headers["Allow"] = error.headers["Allow"]
-        except Exception:
-            log.exception("request failed")
-            answer = problem(Problem.INTERNAL)
+        except Exception as error:  # noqa: BLE001 - `failure` logs what nobody meant
+            answer = failure(error)
         if answer.status in _BODY_UNREAD:
             answer.force_close()  # whatever is left of the body is nobody's
         return answer
 
     def _caller(self, request: web.Request, scope: Scope) -> None:
         """Lets a caller whose key permits it pass, at its rate; raises `Refused`."""
-        key = bearer(request)
-        known = None if key is None else find_api_key(key, self._budgets, time.time())
-        if known is None:
-            raise Refused(Problem.UNAUTHORISED)
-        if scope not in known.scopes:
-            raise Refused(Problem.SCOPE, f"the key {known.name} does not have the scope {scope.value}")
-        wait_s = self._budgets[known].take(time.monotonic())
-        if wait_s:
-            raise Refused(Problem.RATE, retry_s=wait_s)
+        self.frequent.admit(bearer(request), scope)
 
     async def _steer(self, request: web.Request) -> web.Response:
         """The body is JSON whatever its Content-Type says; a browser cannot send it without the key."""
         with self.metrics.answering():
             self._caller(request, Scope.STEER)
             raw = await read_body(request, steer.MAX_REQUEST_BYTES)
-            with self.metrics.deciding():
-                try:
-                    question = decode(
-                        raw, steer.SteerRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES
-                    )
-                except BadDocument as error:
-                    raise bad_field(error.why) from None
-                return as_json(self.answering.steer(question, time.monotonic(), time.time()))
+            return web.Response(body=self.frequent.start(raw), content_type="application/json")
 
     async def _revoke(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.REVOKE)
@@ -153,33 +129,9 @@ class Api:
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         with self.metrics.hearing():
-            token = bearer(request)
-            if not token:
-                raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
-            try:
-                # Before the body: only who is in the fleet may have us hold megabytes.
-                speaker = verify_identity(
-                    token, self.view.roster.keys, audience=heartbeat.AUDIENCE, now=time.time()
-                )
-                raw = await read_body(request, heartbeat.MAX_HEARTBEAT_BYTES)
-                speaker.check_body(raw)
-                beat = decode(
-                    raw, heartbeat.Heartbeat, name="body", limit_bytes=heartbeat.MAX_HEARTBEAT_BYTES
-                )
-                if beat.appliance != speaker.appliance:
-                    raise Refused(
-                        Problem.IDENTITY_REFUSED, f"{speaker.appliance} speaks for {beat.appliance}"
-                    )
-                state = self.view.hear(beat, speaker.issued_at, time.monotonic())
-                for _ in self.view.announced.catch_up():
-                    await asyncio.sleep(0)  # a full table takes seconds, and answers wait for none of it
-            except (TokenRefused, Replayed) as error:
-                raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
-            except BadDocument as error:
-                raise bad_field(error.why) from None
-        news = self._revocations.news(beat.revocations)
-        serial = self.view.routes.serial(beat.appliance)
-        return as_json(heartbeat.HeartbeatReply(state.value, self.view.content.plan, news, serial))
+            speaker = self.frequent.speaker(bearer(request))
+            raw = await read_body(request, heartbeat.MAX_HEARTBEAT_BYTES)
+            return web.Response(body=self.frequent.beat(speaker, raw), content_type="application/json")
 
     async def _fleet(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.READ)

@@ -28,6 +28,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_bitrate_bps: Annotated[int, Meta(ge=10_000, le=10**9)] = 5_000_000
     """What a start is counted as, against an appliance that has not told its load since, where the catalog says no
     bitrate."""
+    geoip: Annotated[str, Meta(pattern="^/")] | None = None
+    """A MaxMind database with places, such as GeoLite2-City.mmdb: clients whom no site announces go to the nearest exchange
+    with room, then to a regional site. Without it they are refused."""
     content_refresh_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
     """How often S3 is asked for a newer catalog or plan."""
     manifest_ttl_s: Annotated[int, Meta(ge=1, le=3600)] = 30

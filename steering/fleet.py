@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from contracts.fleet import Appliance, Site
+from contracts.fleet import Appliance, Location, Site, Tier
 from contracts.heartbeat import Heartbeat
 from steering.announced import Announced
 from steering.content import Content
+from steering.geo import distance_km
 from steering.health import SUSPECT_S, State, state_of
 from steering.holdings import without
 from steering.load import Load
@@ -23,6 +25,8 @@ from steering.snapshot import Box, Reach, SiteView, Snapshot
 from steering.spread import seed_of
 
 _NO_LOAD: Final = Load()
+NEAREST: Final = 16
+"""Exchanges, and regional sites, that are looked at for a client whom they do not announce."""
 
 
 class Replayed(Exception):
@@ -37,8 +41,15 @@ class _Heard:
 
 
 class FleetView:
-    def __init__(self, roster: Roster, content: Content | None = None) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        content: Content | None = None,
+        locate: Callable[[Address], Location | None] | None = None,
+    ) -> None:
+        """``locate`` says where a client is; None is no GeoIP database."""
         self.roster = roster
+        self._locate = locate
         self.content = content or Content()
         """An appliance's share of it is looked at with its next heartbeat, so that none takes long."""
         self.routes = Routes()
@@ -128,9 +139,42 @@ class FleetView:
             for route in routes:
                 longest.setdefault(route.site, (length, route))
         sites = self._sites
+        place = None if self._locate is None else self._locate(address)
         return Snapshot(
-            now, tuple([Reach(sites[name], length, route) for name, (length, route) in longest.items()])
+            now,
+            tuple(
+                [
+                    Reach(
+                        sites[name],
+                        length,
+                        route,
+                        None if place is None else distance_km(place, sites[name].location),
+                    )
+                    for name, (length, route) in longest.items()
+                ]
+            ),
         )
+
+    def beyond(self, snapshot: Snapshot, address: Address) -> Snapshot:
+        """With the nearest exchanges and regional sites that do not announce the client: for who finds too few.
+
+        ``snapshot`` itself when there is no GeoIP database. An ISP's appliances serve none but who is announced.
+        """
+        if self._locate is None:
+            return snapshot
+        place = self._locate(address)
+        found: list[Reach] = []
+        for tier in (Tier.IXP, Tier.REGIONAL):
+            near = [
+                Reach(reach.site, -1, None, distance_km(place, reach.site.location))
+                for reach in self.elsewhere(snapshot)
+                if reach.site.tier is tier
+            ]
+            near.sort(
+                key=lambda item: (math.inf if item.distance_km is None else item.distance_km, item.site.id)
+            )
+            found += near[:NEAREST]
+        return msgspec.structs.replace(snapshot, reaches=(*snapshot.reaches, *found))
 
     def elsewhere(self, snapshot: Snapshot) -> Iterator[Reach]:
         """Every other site."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from joserfc import jwe, jws
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey
 
@@ -16,6 +21,8 @@ from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, KeyRing
 from daemon.config import ConfigError
 from steering.apikeys import add_api_key
 from steering.statefile import replace_file
+
+_ES256: Final = ECDSA(SHA256())
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,10 @@ class Signer:
     def __init__(self, key: ECKey, network_key: OctKey | None = None) -> None:
         self._key = key
         self._network_key = network_key
-        self._header = {"typ": VIEWER_TYP, "alg": VIEWER_ALGORITHM, "kid": key.thumbprint()}
+        header = {"typ": VIEWER_TYP, "alg": VIEWER_ALGORITHM, "kid": key.thumbprint()}
+        self._head = _base64(msgspec.json.encode(header)) + b"."
+        assert key.private_key is not None, "`load_private` sees to it"
+        self._private = key.private_key
 
     @classmethod
     def load(cls, paths: Paths, *, bind_networks: bool = False) -> Signer:
@@ -115,10 +125,15 @@ class Signer:
         if self._network_key is not None and client_ip is not None:
             network = str(clientnetwork.network_of(client_ip)).encode()
             claims["cdniip"] = jwe.encrypt_compact(clientnetwork.HEADER, network, self._network_key)
-        token = jws.serialize_compact(
-            self._header, json.dumps(claims), self._key, algorithms=[VIEWER_ALGORITHM]
-        )
-        return token, expires_at
+        signed = self._head + _base64(msgspec.json.encode(claims))
+        # RFC 7518 section 3.4: r and s, 32 bytes each. Through joserfc it takes four times as long.
+        r, s = decode_dss_signature(self._private.sign(signed, _ES256))
+        token = signed + b"." + _base64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+        return token.decode(), expires_at
+
+
+def _base64(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 
 def load_private(file: Path) -> ECKey:

@@ -1,7 +1,7 @@
 """What an appliance carries: what it said last, and what it was given since. Pure; time is passed in.
 
 A heartbeat says what flowed before it. Starts that were answered since, and those whose players had not
-yet begun when it was measured, are not in it: they are counted at the bitrate of their title, whole until the
+yet begun when it was measured, are not in it: they are counted at `BURST` times the bitrate of their title, whole until the
 second heartbeat after them, and then ever less, by half each `HALF_LIFE_S`, as what they are takes its place.
 """
 
@@ -13,6 +13,8 @@ import msgspec
 
 HALF_LIFE_S: Final = 4.0
 """A player has begun, and is in the mean that its appliance tells, within about this."""
+BURST: Final = 1.5
+"""Of its bitrate, that a player takes while it fills its buffer: about as long as it is counted here."""
 
 
 class Load(msgspec.Struct, frozen=True, gc=False):
@@ -37,4 +39,4 @@ class Load(msgspec.Struct, frozen=True, gc=False):
 
     def given(self, bps: float) -> Load:
         """After a start of ``bps``."""
-        return Load(self.told, self.fresh + bps, self.settling, self.heard_at)
+        return Load(self.told, self.fresh + bps * BURST, self.settling, self.heard_at)

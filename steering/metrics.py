@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -39,6 +38,8 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self._answering = _Counted(self._answers, "answered")
+        self._hearing = _Counted(self._beats, "taken")
         self._appliances = Gauge(
             "steering_appliances", "Appliances of the fleet file", ["state"], registry=self._registry
         )
@@ -49,22 +50,16 @@ class Metrics:
         )
         self._sessions = Gauge("steering_sessions", "Sessions that are remembered", registry=self._registry)
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> _Counted:
         """Counts how the question inside ends."""
-        with _counted(self._answers, "answered"):
-            yield
+        return self._answering
 
-    @contextmanager
-    def hearing(self) -> Iterator[None]:
+    def hearing(self) -> _Counted:
         """Counts how the heartbeat inside ends."""
-        with _counted(self._beats, "taken"):
-            yield
+        return self._hearing
 
-    @contextmanager
-    def deciding(self) -> Iterator[None]:
-        with self._seconds.time():
-            yield
+    def decided(self, seconds: float) -> None:
+        self._seconds.observe(seconds)
 
     def page(self, states: Iterable[State], content_age_s: float | None, sessions: int) -> tuple[bytes, str]:
         """The exposition and its media type."""
@@ -78,11 +73,18 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
-@contextmanager
-def _counted(counter: Counter, success: str) -> Iterator[None]:
-    try:
-        yield
-    except Refused as refused:
-        counter.labels(refused.problem.name.lower()).inc()
-        raise
-    counter.labels(success).inc()
+class _Counted:
+    """A context that counts how what is inside ends. It has no state of its own: one serves all requests."""
+
+    def __init__(self, counter: Counter, success: str) -> None:
+        self._counter = counter
+        self._success = counter.labels(success)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._success.inc()
+        elif isinstance(error, Refused):
+            self._counter.labels(error.problem.name.lower()).inc()

@@ -27,9 +27,12 @@ from steering.api import Api
 from steering.apikeys import load_api_keys
 from steering.config import Config
 from steering.content import ContentReader, load_plan_keys
+from steering.fastpath import FastPath, close_quiet
 from steering.fleet import FleetView
+from steering.geo import GeoIp
 from steering.keys import Paths, Signer, load_public
 from steering.manifests import Manifests
+from steering.rendering import failure
 from steering.roster import Roster
 
 log = logging.getLogger("steering")
@@ -49,7 +52,8 @@ def serve(config: Config) -> int:
     paths = Paths(Path(config.state_dir))
     signer = Signer.load(paths, bind_networks=config.bind_networks)
     api_keys = load_api_keys(paths.api_keys)
-    view = FleetView(Roster.read(Path(config.fleet)))
+    geoip = None if config.geoip is None else GeoIp(Path(config.geoip))
+    view = FleetView(Roster.read(Path(config.fleet)), locate=None if geoip is None else geoip.locate)
     plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
     reader = ContentReader(config.origin, plan_keys)
     host, port = config.address
@@ -81,10 +85,20 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
         auto_decompress=False,
     )
     await runner.setup()
-    await web.SockSite(runner, sock).start()
+    assert runner.server is not None
+    connections: set[FastPath] = set()
+    handlers = {b"/v1/steer": api.frequent.take_start, b"/v1/heartbeat": api.frequent.take_beat}
+    listener = await loop.create_server(
+        lambda: FastPath(handlers, failure, runner.server, connections), sock=sock, backlog=4096
+    )
     chores = [
         asyncio.create_task(chore)
-        for chore in (_read_content(config, api, reader), _reload(config, api, reload), _watchdog())
+        for chore in (
+            _read_content(config, api, reader),
+            _reload(config, api, reload),
+            _watchdog(),
+            _close_quiet(connections),
+        )
     ]
     notify("READY=1")
     event(log, "serving", listen=config.listen, appliances=len(api.view.roster.appliances))
@@ -93,6 +107,9 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     notify("STOPPING=1")
     for chore in chores:
         chore.cancel()
+    listener.close()
+    for connection in tuple(connections):
+        connection.close()
     await runner.cleanup()
     event(log, "stopped")
     for ended in done:
@@ -132,6 +149,12 @@ def _content_failed(api: Api, why: str) -> None:
     api.content_error = why
 
 
+async def _close_quiet(connections: set[FastPath]) -> None:
+    while True:
+        await asyncio.sleep(_IDLE_S / 5)
+        close_quiet(connections, time.monotonic() - _IDLE_S)
+
+
 async def _watchdog() -> None:
     interval = watchdog_interval_s()
     while True:
@@ -154,7 +177,7 @@ async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
             event(log, "reload refused, fleet and API keys stay as they were", logging.ERROR, why=str(error))
             continue
         api.view.replace(roster)
-        api.replace_keys(api_keys)
+        api.frequent.replace_keys(api_keys)
         api.answering.signer, api.players.keys = signer, public_keys
         event(log, "reloaded", appliances=len(roster.appliances), api_keys=len(api_keys))
 

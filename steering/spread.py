@@ -60,9 +60,13 @@ def in_order(items: Sequence[Item], what: str) -> list[Item]:
 
 
 def bound_of(load_bps: float, throughput_bps: float) -> float:
-    """The share that an appliance may carry where together they carry ``load_bps``."""
+    """The share that an appliance may carry where together they carry ``load_bps``.
+
+    It closes in on the mean as they fill: an appliance that was left idle until all others are full would then
+    get every start of a premiere at once.
+    """
     mean = load_bps / throughput_bps
-    return max(mean * BOUND, mean + SLACK)
+    return min(max(mean * BOUND, mean + SLACK), mean + (BOUND - 1) * max(0.0, 1 - mean))
 
 
 def spread(title: str, bitrate_bps: float, boxes: Sequence[Box], weights: Mapping[str, float]) -> list[Box]:

@@ -116,11 +116,11 @@ def test_a_snapshot_has_the_clients_sites_and_the_longest_prefix_of_each() -> No
 def test_what_was_given_is_on_the_load_until_heartbeats_show_it() -> None:
     view = FleetView(ALL)
     view.hear(beat(), 0, 0)
-    view.give("a1", 25)
-    assert view.site("isp-a").boxes[0].load_bps == 75
-    assert view.load("a1").fresh == 25
+    view.give("a1", 20)
+    assert view.site("isp-a").boxes[0].load_bps == 80
+    assert view.load("a1").fresh == 30
     view.hear(beat(sequence=2), 0, 2)
-    assert view.site("isp-a").boxes[0].load_bps == 75
+    assert view.site("isp-a").boxes[0].load_bps == 80
     view.hear(beat(sequence=3), 0, 40)
     assert view.site("isp-a").boxes[0].load_bps == 50
 

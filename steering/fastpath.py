@@ -1,0 +1,186 @@
+"""Starts and heartbeats, read and answered without a framework: thousands of each come every second.
+
+A connection begins here. A request that is whole, plain and one of the two is answered at once; anything
+else, be it another route, a body in chunks or a line that looks odd, gives the connection with all that was read to
+the framework's handler, which knows every case and speaks to that client from then on. So nothing is refused here for
+its form, and what is refused for its content is rendered by the same function as everywhere.
+
+Measured: bench/README.md, "Steering".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import Final, cast
+
+from aiohttp import web
+
+from contracts.steer import MAX_REQUEST_BYTES
+from steering.request import BODY_S
+
+Handler = Callable[[str | None, bytes], bytes]
+"""From the bearer's credentials and the body to the answer's body (JSON); raises `Refused`."""
+
+_MAX_BODY_BYTES: Final = {b"/v1/steer": MAX_REQUEST_BYTES, b"/v1/heartbeat": 64 << 10}
+"""Longer ones are for the framework's handler to refuse, or to read: a heartbeat with a table of routes."""
+_STARTS: Final = (b"POST /v1/steer HTTP/1.1\r\n", b"POST /v1/heartbeat HTTP/1.1\r\n")
+_head = re.compile(
+    rb"POST (/v1/steer|/v1/heartbeat) HTTP/1\.1((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*)+)\Z"
+).match
+_field = re.compile(rb"\r\n([^:]+):[\t ]*([^\r]*?)[\t ]*(?=\r\n|\Z)").findall
+# What changes how a request is read; and whose doubles would.
+_ODD: Final = {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"content-encoding", b"te"}
+_ONCE: Final = {b"content-length", b"authorization", b"host"}
+_HAND_OVER: Final = -1
+
+
+class FastPath(asyncio.Protocol):
+    """One connection. ``slow`` makes the framework's protocol for it."""
+
+    def __init__(
+        self,
+        handlers: Mapping[bytes, Handler],
+        failed: Callable[[Exception], web.Response],
+        slow: Callable[[], asyncio.Protocol] | None,
+        open_: set[FastPath],
+    ) -> None:
+        self._handlers = handlers
+        self._failed = failed
+        assert slow is not None
+        self._slow = slow
+        self._open = open_
+        self._held = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self.quiet_since = time.monotonic()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own kind, which has no such base
+        self._open.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._open.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def eof_received(self) -> None:
+        """None closes: who says nothing more has had all its answers."""
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._held = self._held + data if self._held else data
+        self._advance()
+
+    def _advance(self) -> None:
+        """Answers one request, if it is whole."""
+        if self._transport is None:
+            return
+        taken = self._take()
+        if taken == _HAND_OVER:
+            self._hand_over()
+        elif taken:
+            self._held = self._held[taken:]
+            self.quiet_since = time.monotonic()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._held:
+                self._loop.call_soon(self._advance)  # others have their turn before a pipeline's next
+        elif self._timer is None:
+            self._timer = self._loop.call_later(BODY_S, self._hand_over)
+
+    def _take(self) -> int:
+        """How many bytes were answered: 0 when more have to come, `_HAND_OVER` when they are not for us."""
+        data = self._held
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            known = any(data.startswith(start[: len(data)]) for start in _STARTS)
+            return 0 if known and len(data) < 8192 else _HAND_OVER
+        found = _head(data[:end]) if end < 8192 else None
+        if found is None:
+            return _HAND_OVER
+        credentials: str | None = None
+        length = -1
+        seen = set()
+        for raw_name, value in _field(found[2]):
+            name = raw_name.lower()
+            if name in _ODD or (name in _ONCE and name in seen):
+                return _HAND_OVER
+            seen.add(name)
+            if name == b"content-length":
+                length = int(value) if value.isdigit() and len(value) < 8 else -1
+            elif name == b"authorization":
+                scheme, _, rest = value.decode("ascii").partition(" ")
+                credentials = rest.strip() if scheme.lower() == "bearer" else None
+        if b"host" not in seen or not 0 <= length <= _MAX_BODY_BYTES[found[1]]:
+            return _HAND_OVER
+        whole = end + 4 + length
+        if len(data) < whole:
+            return 0
+        self._answer(self._handlers[found[1]], credentials, data[end + 4 : whole])
+        return whole
+
+    def _answer(self, handler: Handler, credentials: str | None, body: bytes) -> None:
+        assert self._transport is not None
+        status, more, kind = b"200 OK", b"", b"application/json"
+        try:
+            answer = handler(credentials, body)
+        except Exception as error:  # noqa: BLE001 - `failed` logs what nobody meant
+            failed = self._failed(error)
+            assert isinstance(failed.body, bytes)
+            answer, kind = failed.body, failed.content_type.encode()
+            status = b"%d %s" % (failed.status, failed.reason.encode())
+            names = failed.headers.keys() - {"Content-Type", "Content-Length"}
+            more = b"".join(b"%s: %s\r\n" % (n.encode(), failed.headers[n].encode()) for n in names)
+        self._transport.write(
+            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nDate: %s\r\n%s\r\n%s"
+            % (status, kind, len(answer), _date(), more, answer)
+        )
+
+    def _hand_over(self) -> None:
+        """The framework takes the connection, as if it had been there from the beginning."""
+        transport, held = self._transport, self._held
+        if transport is None:
+            return
+        self.connection_lost(None)
+        self._held = b""
+        slow = self._slow()
+        transport.set_protocol(slow)
+        slow.connection_made(transport)
+        if held:
+            slow.data_received(held)
+
+
+def close_quiet(connections: set[FastPath], since: float) -> None:
+    """Closes those that have had no request since then (monotonic seconds)."""
+    for connection in [item for item in connections if item.quiet_since < since]:
+        connection.close()
+
+
+_dated = (0, b"")
+
+
+def _date() -> bytes:
+    """Of now, as in RFC 9110 section 5.6.7; made once a second."""
+    global _dated
+    now = int(time.time())
+    if _dated[0] != now:
+        _dated = now, formatdate(now, usegmt=True).encode()
+    return _dated[1]

@@ -1,0 +1,108 @@
+"""Starts and heartbeats: of each thousands come every second. From credentials and a body to the answer's bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from contracts import heartbeat, steer
+from contracts.documents import BadDocument, decode
+from contracts.problem import Problem
+from contracts.token import Speaker, TokenRefused, verify_identity
+from steering.answering import Answering
+from steering.apikeys import ApiKey, Scope, find_api_key
+from steering.budget import Budget
+from steering.fleet import Replayed
+from steering.metrics import Metrics
+from steering.request import Refused, bad_field
+from steering.revocations import RevocationList
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Frequent:
+    def __init__(
+        self, answering: Answering, metrics: Metrics, revocations: RevocationList, requests_per_s: float
+    ) -> None:
+        self._answering = answering
+        self._metrics = metrics
+        self._revocations = revocations
+        self._requests_per_s = requests_per_s
+        self._budgets: dict[ApiKey, Budget] = {}
+        self._catching_up: asyncio.Task[None] | None = None
+
+    def replace_keys(self, keys: Iterable[ApiKey]) -> None:
+        """Other API keys are in force; those who stay keep what they have left to ask."""
+        rate = self._requests_per_s
+        self._budgets = {key: self._budgets.get(key) or Budget(rate, rate) for key in keys}
+
+    def admit(self, key: str | None, scope: Scope) -> None:
+        """Lets a caller whose key permits it pass, at its rate; raises `Refused`."""
+        known = None if key is None else find_api_key(key, self._budgets, time.time())
+        if known is None:
+            raise Refused(Problem.UNAUTHORISED)
+        if scope not in known.scopes:
+            raise Refused(Problem.SCOPE, f"the key {known.name} does not have the scope {scope.value}")
+        wait_s = self._budgets[known].take(time.monotonic())
+        if wait_s:
+            raise Refused(Problem.RATE, retry_s=wait_s)
+
+    def start(self, raw: bytes) -> bytes:
+        """The candidates of an admitted caller's question; raises `Refused`."""
+        began = time.perf_counter()
+        try:
+            asked = decode(raw, steer.SteerRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES)
+            return _encode(self._answering.steer(asked, time.monotonic(), time.time())) + b"\n"
+        except BadDocument as error:
+            raise bad_field(error.why) from None
+        finally:
+            self._metrics.decided(time.perf_counter() - began)
+
+    def speaker(self, token: str | None) -> Speaker:
+        """Who speaks, by the token alone: only who is in the fleet may have us hold megabytes. Raises `Refused`."""
+        if not token:
+            raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
+        try:
+            keys = self._answering.view.roster.keys
+            return verify_identity(token, keys, audience=heartbeat.AUDIENCE, now=time.time())
+        except TokenRefused as error:
+            raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
+
+    def beat(self, speaker: Speaker, raw: bytes) -> bytes:
+        """Takes a heartbeat; raises `Refused`."""
+        view = self._answering.view
+        try:
+            speaker.check_body(raw)
+            beat = decode(raw, heartbeat.Heartbeat, name="body", limit_bytes=heartbeat.MAX_HEARTBEAT_BYTES)
+            if beat.appliance != speaker.appliance:
+                raise Refused(Problem.IDENTITY_REFUSED, f"{speaker.appliance} speaks for {beat.appliance}")
+            state = view.hear(beat, speaker.issued_at, time.monotonic())
+        except (TokenRefused, Replayed) as error:
+            raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
+        except BadDocument as error:
+            raise bad_field(error.why) from None
+        if view.announced.behind and (self._catching_up is None or self._catching_up.done()):
+            self._catching_up = asyncio.create_task(self._catch_up())
+        news = self._revocations.news(beat.revocations)
+        serial = view.routes.serial(beat.appliance)
+        return _encode(heartbeat.HeartbeatReply(state.value, view.content.plan, news, serial)) + b"\n"
+
+    async def _catch_up(self) -> None:
+        """A full table takes seconds, and answers wait for none of it."""
+        for _ in self._answering.view.announced.catch_up():
+            await asyncio.sleep(0)
+
+    def take_start(self, credentials: str | None, raw: bytes) -> bytes:
+        """`admit` and `start`, counted."""
+        with self._metrics.answering():
+            self.admit(credentials, Scope.STEER)
+            return self.start(raw)
+
+    def take_beat(self, credentials: str | None, raw: bytes) -> bytes:
+        """`speaker` and `beat`, counted."""
+        with self._metrics.hearing():
+            return self.beat(self.speaker(credentials), raw)

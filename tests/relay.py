@@ -43,6 +43,7 @@ class Relay:
         self.port: int = self._listening.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
+        self._changing = threading.Lock()
         self._closing = False
 
     def __enter__(self) -> Relay:
@@ -50,7 +51,8 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing = True
+        with self._changing:
+            self._closing = True
         # Wakes accept(2), which close(2) alone would not.
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
@@ -78,7 +80,12 @@ class Relay:
                 near.close()
                 continue
             self.accepted += 1
-            self._open |= {near, far}
+            with self._changing:
+                if self._closing:
+                    near.close()
+                    far.close()
+                    return
+                self._open |= {near, far}
             self._start(self._pump, near, far, honest)
             self._start(self._pump, far, near, None)
 

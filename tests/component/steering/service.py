@@ -311,6 +311,7 @@ class Relay:
         self.muted = threading.Event()
         self.asked = threading.Event()
         self._target = target
+        self._changing = threading.Lock()
         self._listener: socket.socket | None = None
         self._open: list[socket.socket] = []
 
@@ -319,15 +320,17 @@ class Relay:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def close(self) -> None:
-        if self._listener is not None:
+        with self._changing:
+            listener, self._listener = self._listener, None
+            opened, self._open = self._open, []
+        if listener is not None:
             with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-        for sock in self._open:
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        for sock in opened:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-        self._open.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -335,8 +338,17 @@ class Relay:
                 near = listener.accept()[0]
             except OSError:
                 return
-            far = socket.create_connection((HOST, self._target))
-            self._open += [near, far]
+            try:
+                far = socket.create_connection((HOST, self._target))
+            except OSError:
+                near.close()
+                continue
+            with self._changing:
+                if self._listener is not listener:  # closed between the two
+                    near.close()
+                    far.close()
+                    return
+                self._open += [near, far]
             for one, other in ((near, far), (far, near)):
                 threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
 

@@ -24,6 +24,8 @@ from .running_demo import Demo, decoded_frames, wait_until
 pytestmark = pytest.mark.timeout(600)
 
 ALL = {"isp-a1", "isp-a2", "ixp-b1"}
+BUFFER_S = 12
+"""That the page fetches ahead: BUFFER_AHEAD_S of demo/player/engine.js."""
 FRAMES = 60 * 25
 """Of the sample: a minute at 25 frames a second."""
 
@@ -197,7 +199,7 @@ def test_a_browser_plays_on_when_the_appliance_that_serves_it_is_killed(
     demo.wait_offered(ALL)
     player = Player(browser, f"{demo.endpoints['player']}?engine={engine}")
     try:
-        player.wait_for("probe.advanced >= 20", 120)
+        player.wait_for(f"probe.advanced >= {BUFFER_S + 1}", 120)
         assert player.state("error") is None
         assert player.state("stalls") == 0
         first = player.state("appliance")
@@ -206,7 +208,7 @@ def test_a_browser_plays_on_when_the_appliance_that_serves_it_is_killed(
         player.mark()
         demo.kill(first)
         # More than the buffer holds: what is shown at the end came from elsewhere.
-        player.wait_for("probe.advanced >= 18", 120)
+        player.wait_for(f"probe.advanced >= {BUFFER_S + 3}", 120)
         assert player.standstill_s() < 4
         assert player.state("appliance") in ALL - {first}
         assert player.state("error") is None

@@ -209,7 +209,7 @@ def test_a_disk_whose_folders_are_gone_is_made_anew_by_retry(appliance: Applianc
 
 def test_killed_in_the_middle_of_a_drain_nothing_is_there_twice_and_it_drains_on(tmp_path: Path) -> None:
     first, second = tmp_path / "disk1", tmp_path / "disk2"
-    with running(tmp_path, tiers={"move_bps": 20_000_000}) as appliance:
+    with running(tmp_path, tiers={"move_bps": 40_000_000}) as appliance:
         objects = filled(appliance, first, second, planned=6, other=0)
         assert oca(appliance, "drain", first, "--no-wait").returncode == 0
         for moved in (1, 3):

@@ -25,7 +25,7 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
         "header_timeout_s": 1,
         "idle_timeout_s": 2,
         "send_timeout_s": 2,
-        "min_rate_bps": 16_000_000,
+        "min_rate_bps": 64_000_000,
         "connections_per_network": 30,
         "requests_per_network": 40,
         "requests_per_connection": 5,
@@ -88,7 +88,7 @@ def test_a_client_that_takes_too_little_is_cut_though_it_always_takes_something(
         with contextlib.suppress(ConnectionResetError):
             for _ in range(SIZE // 20_000):
                 got += len(sock.recv(20_000))
-                time.sleep(0.05)  # 3 Mb/s where 16 are asked for
+                time.sleep(0.05)  # 3 Mb/s where 64 are asked for
         assert got < SIZE - 1_000_000
 
 

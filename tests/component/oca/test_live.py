@@ -13,7 +13,7 @@ from bench.live.packager import DASH, HLS, Stream, begun, packaging
 from bench.live.players import Seen, watch
 from bench.live.tiers import Tiers, tiers
 
-STREAM = Stream(segment_s=1, duration_s=12, window=4, kept=4)
+STREAM = Stream(segment_s=1, duration_s=12, window=4, kept=6)
 PLAYERS = 16
 
 

@@ -1,9 +1,11 @@
 """What is on a disk, read from the disk itself: every file says what it is, and is believed or put away.
 
 Several threads read one disk: a disk that seeks has its head find the shortest way between what they ask
-for, and one that does not has several of them under way. Measured with a million objects on ext4: 55 s with
-four threads where one takes 138 s, nothing of it in memory; with all of it in memory 25 s and 18 s, since
-then they only wait for one another. More than four gained nothing with a tenth of that.
+for, and one that does not has several of them under way. What a scan waits for, with nothing in memory, is
+single reads of some 8 KiB, 1.3 for each object; measured on a virtual disk, 31,000 objects of a million in
+ext4, took 9 and 16 s with four threads, 5 and 6 s with sixteen, 6 and 6 s with thirty-two. With all of it
+in memory an object costs 13 us of CPU time, with one thread as with sixteen. Reading the files of sixteen
+folders in one order of inodes, and not those of each, made no difference.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from contracts.catalog import CatalogObject
 from contracts.objectkey import object_hash
 from oca.objectfile import BadObjectFile, read_with_length
 
-THREADS: Final = 4
+THREADS: Final = 16
 _AHEAD: Final = 256
 """Folders that are read and not yet taken: what a scan keeps in memory."""
 

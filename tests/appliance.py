@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
 import yaml
 
 from contracts import ingest
@@ -22,7 +23,7 @@ from contracts.framing import HEADER_BYTES, pack, payload_length
 from contracts.objectkey import SLICE_BYTES, digest
 from tests import commands
 from tests.ports import free_port as free_port
-from tests.processes import below, gone
+from tests.processes import below, gone, stopped
 from tests.waiting import PATIENCE_S, until
 
 ETAG = '"published-1"'
@@ -93,6 +94,10 @@ class Appliance:
 
     def kill(self) -> None:
         """Ends the supervisor and all below it, at once; returns when they are gone, and their ports are free."""
+        # Stopped first: it could start a child that we have not seen, which has its sockets open for as long as a
+        # busy machine takes to come to the line where it sees that its parent has gone.
+        self.process.send_signal(signal.SIGSTOP)
+        until(lambda: stopped(psutil.Process(self.process.pid)))
         children = below(self.process.pid)
         self.process.kill()
         self.process.wait(PATIENCE_S)

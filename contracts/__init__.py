@@ -8,7 +8,7 @@ Every document carries ``contract``: the version its writer spoke. A reader acce
 version and every older one listed here.
 
 History
-    1  2026-11-21  the first: catalog, plan, fleet, heartbeat, steer, ingest, token
+    1  2026-11-21  the first: catalog, plan, fleet, heartbeat, steer, ingest, token, enrol
 """
 
 from typing import Final

@@ -54,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "scrub":
             command.add_argument("--disk", metavar="PATH", help="this disk alone")
             command.add_argument("--now", action="store_true", help="begin a pass, as fast as scrub allows")
+        if name == "init":
+            command.add_argument(
+                "--enrol", metavar="CODE", help="bring the key to steering, as `steering enrol` says"
+            )
+            command.add_argument("--steering", metavar="URL", help="default: the first of steering.urls")
         if name == "bgp":
             command.add_argument("--status", action="store_true", help="sessions, prefixes, refusals")
         if name != "serve":
@@ -80,12 +85,23 @@ def _init(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{error.filename}: {error.strerror}") from None
     except DiskError as error:
         raise CommandError(str(error)) from None
+    enrolled = []
+    if arguments.enrol is not None:
+        from oca.enrolment import enrol
+
+        enrolled = enrol(config, identity, arguments.enrol, arguments.steering)
     if arguments.json:
-        print_json({"appliance": config.appliance, "public_key": identity.public_key()})
+        print_json(
+            {"appliance": config.appliance, "public_key": identity.public_key(), "enrolled": bool(enrolled)}
+        )
         return Exit.DONE
     print(f"{config.identity_file}: {'made' if made else 'there already'}")
     for path, new in marked.items():
         print(f"{path}: {'marked' if new else 'marked already'}")
+    for line in enrolled:
+        print(line)
+    if enrolled:
+        return Exit.DONE
     public = ", ".join(f"{name}: {value}" for name, value in identity.public_key().items())
     print(f"For the fleet file, under {config.appliance}:\n  public_key: {{{public}}}")
     return Exit.DONE

@@ -22,6 +22,7 @@ from contracts.fleet import PublicKey
 from contracts.problem import Document
 from contracts.token import KeyRing
 from daemon.cli import CommandError, Exit
+from daemon.durable import replace_file
 from oca.config import Config
 from oca.identity import Identity
 
@@ -136,10 +137,4 @@ def _check_writable(path: Path) -> None:
 
 
 def _write(path: Path, value: dict[str, Any], mode: int) -> None:
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        file.write(json.dumps(value) + "\n")
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    replace_file(path, json.dumps(value).encode() + b"\n", mode=mode)

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from contracts import heartbeat, steer
+from contracts import enrol, heartbeat, steer
 from contracts.documents import BadDocument, decode
 from contracts.problem import Problem
 from contracts.token import KeyRing
@@ -21,8 +21,11 @@ from daemon.log import event
 from steering.answering import Answering
 from steering.apikeys import ApiKey, Scope
 from steering.config import Config
+from steering.enrolling import Enrolling
+from steering.enrolment import ApplianceKeys
 from steering.fleet import FleetView
 from steering.frequent import Frequent
+from steering.health import State
 from steering.keys import Signer
 from steering.manifests import Manifests
 from steering.metrics import Metrics
@@ -57,8 +60,16 @@ class Api:
         self.answering = Answering(config, view, signer, random.random)
         self.players = Players(config, self.answering, manifests, public_keys, self._revocations.is_revoked)
         self.view = view
+        self.keys = ApplianceKeys(
+            lambda: view.roster.keys,
+            lambda name: view.revoked(name, time.monotonic()),
+            lambda name: view.enrolled(name, time.monotonic()),
+        )
+        """Of appliances; what the store says of them is put in by `serve`."""
+        self.enrolling: Enrolling | None = None
         self.metrics = Metrics()
         self.frequent = Frequent(self.answering, self.metrics, self._revocations, config.requests_per_s)
+        self.frequent.keys = self.keys
         self.frequent.replace_keys(api_keys)
         self.content_error: str | None = "not read yet"
         self.content_read_at: float | None = None
@@ -72,6 +83,7 @@ class Api:
                 *self.players.routes(),
                 web.post("/v1/revoke", self._revoke),
                 web.post(heartbeat.PATH, self._heartbeat),
+                web.post(enrol.PATH, self._enrol),
                 web.get("/v1/fleet", self._fleet),
                 web.get("/v1/explain", self._explain),
                 web.get("/healthz", self._healthz),
@@ -133,6 +145,11 @@ class Api:
             raw = await read_body(request, heartbeat.MAX_HEARTBEAT_BYTES)
             return web.Response(body=self.frequent.beat(speaker, raw), content_type="application/json")
 
+    async def _enrol(self, request: web.Request) -> web.Response:
+        if self.enrolling is None:
+            raise Refused(Problem.UNAVAILABLE, "nobody can enrol here now", retry_s=2)
+        return await self.enrolling.handle(request)
+
     async def _fleet(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.READ)
         now = time.monotonic()
@@ -142,13 +159,15 @@ class Api:
             differ = announced.differences(site.id)
             for box in site.appliances:
                 beat, age = self.view.last(box.id), self.view.age_s(box.id, now)
+                state = self.view.state(box.id, now)
+                standing = self.view.health.of(box.id)
                 rows.append(
                     ApplianceReport(
                         id=box.id,
                         site=site.id,
                         tier=site.tier.value,
                         url=box.url,
-                        state=self.view.state(box.id, now).value,
+                        state=state.value,
                         heartbeat_age_s=None if age is None else round(age, 1),
                         tx_bps=beat.tx_bps if beat else 0,
                         throughput_bps=box.throughput_bps,
@@ -156,6 +175,10 @@ class Api:
                         plan=beat.plan if beat else None,
                         software=beat.software if beat else None,
                         routes=announced.count(box.id),
+                        state_reason=standing.reason,
+                        state_age_s=None
+                        if standing.state is State.JOINING
+                        else round(now - standing.since, 1),
                         routes_worse=differ.get(box.id, 0),
                     )
                 )
@@ -167,8 +190,13 @@ class Api:
                 self._content_age_s(),
                 self.content_error,
                 self.view.content.refused,
+                self._isolated_s(now),
             )
         )
+
+    def _isolated_s(self, now: float) -> float | None:
+        since = self.view.health.isolated_since
+        return None if since is None else round(now - since, 1)
 
     def _content_age_s(self) -> float | None:
         return None if self.content_read_at is None else round(time.monotonic() - self.content_read_at, 1)
@@ -217,6 +245,10 @@ class Api:
         if self.view.content.catalog is None:
             raise Refused(Problem.UNAVAILABLE, "the catalog could not be read from S3 yet", retry_s=2)
         stale = "" if self.content_error is None else ", and cannot be read now"
+        now = time.monotonic()
+        self.view.sweep(now)
+        if self.view.health.isolated_since is not None:
+            stale += f"\nstale: no appliance was heard for {self._isolated_s(now)} s, answers are from what was known"
         return web.Response(
             text=f"ready\ncatalog {self.view.content.catalog}; S3 was read {self._content_age_s()} s ago{stale}\n"
         )
@@ -227,6 +259,7 @@ class Api:
             [self.view.state(name, now) for name in self.view.roster.appliances],
             None if self.content_read_at is None else now - self.content_read_at,
             len(self.answering.sessions),
+            self._isolated_s(now),
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -20,6 +20,7 @@ from contracts.problem import Document, Problem
 from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from steering.config import load_config
+from steering.enrolcommands import add_enrol_command, revoke_appliance
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
 from steering.report import Explanation, FleetReport
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
             "why a client gets the answer it gets",
             " --client-ip 198.51.100.7 --title tt0001",
         ),
-        ("revoke", _revoke, "take back the tokens of a playback session", " --session 4kq0T2uWb3xZ"),
+        ("revoke", _revoke, "take back an appliance's key, or the tokens of a playback session", " isp-a1"),
     ):
         command = commands.add_parser(
             name,
@@ -77,9 +78,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--country", help="two letters; needed for a title that is not for all")
             command.add_argument("--session", help="of an answer, to see that answer's order")
         if name == "revoke":
-            command.add_argument("--session", required=True, help="as an answer of steering names it")
+            command.add_argument("appliance", nargs="?", help="whose key is worth nothing from here on")
+            command.add_argument("--session", help="as an answer of steering names it")
         command.set_defaults(command=function)
     add_keys_command(commands, _DEFAULT_CONFIG)
+    add_enrol_command(commands, _DEFAULT_CONFIG)
     add_rotate_command(commands, _DEFAULT_CONFIG)
     return parser
 
@@ -118,7 +121,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
                 box.id,
                 box.site,
                 box.tier,
-                box.state,
+                box.state if box.state == "serving" else f"{box.state}: {box.state_reason}",
                 "never" if age is None else f"{age} s",
                 human_rate(box.tx_bps),
                 human_rate(box.throughput_bps),
@@ -128,6 +131,8 @@ def _fleet(arguments: argparse.Namespace) -> int:
         )
     head = ["APPLIANCE", "SITE", "TIER", "STATE", "HEARD", "SENDING", "OF", "PLAN DONE", "ROUTES"]
     print_table(head, rows)
+    if answer.isolated_s is not None:
+        print(f"\nnobody was heard for {answer.isolated_s} s: answers are given from what was known before")
     print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")
     if answer.content_error is not None:
         kept = "" if answer.content_age_s is None else f"; what was read {answer.content_age_s} s ago stays"
@@ -171,6 +176,10 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
+    if (arguments.appliance is None) is (arguments.session is None):
+        raise CommandError("revoke: name an appliance, or --session", Exit.USAGE)
+    if arguments.appliance is not None:
+        return revoke_appliance(arguments)
     raw, answer = _ask(arguments, "/v1/revoke", {}, Revoked, {"session": arguments.session})
     if arguments.json:
         print_json(raw)

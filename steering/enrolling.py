@@ -7,7 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -20,7 +20,7 @@ from daemon.log import event
 from steering.budget import Budget
 from steering.enrolment import Outcome, enrol, public_key
 from steering.request import Refused, bad_field, bearer, read_body
-from steering.store import Store, StoreError
+from steering.store import Entry, Kind, Store, StoreError
 
 log = logging.getLogger("steering")
 
@@ -31,11 +31,16 @@ _MAX_NETWORKS: Final = 4096
 
 
 class Enrolling:
-    """``known``: whether the fleet file has an appliance. ``needs``: what an appliance is given, as plain JSON."""
+    """``known``: whether the fleet file has an appliance. ``needs``: what an appliance is given. ``changed`` hears of its key."""
 
     def __init__(
-        self, store: Store, known: Callable[[str], bool], needs: Callable[[], contract.EnrolReply]
+        self,
+        store: Store,
+        known: Callable[[str], bool],
+        needs: Callable[[], contract.EnrolReply],
+        changed: Callable[[str, Entry | None], None],
     ) -> None:
+        self._changed = changed
         self._store = store
         self._known = known
         self._needs = needs
@@ -46,8 +51,8 @@ class Enrolling:
         """Raises `Refused`."""
         self._spend(request.remote or "")
         token = bearer(request)
-        if token is None:
-            raise Refused(Problem.UNAUTHORISED, "an identity token is expected as Bearer")
+        if not token:
+            raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
         raw = await read_body(request, contract.MAX_REQUEST_BYTES)
         asked = self._read(raw, token)
         if not self._known(asked.appliance):
@@ -63,6 +68,8 @@ class Enrolling:
         try:
             outcome = await enrol(self._store, asked, time.time())
             needs = self._needs()
+            # At once here: a store tells of what others write, and that a moment later.
+            self._changed(asked.appliance, await self._store.get(Kind.KEY, asked.appliance))
         except StoreError as error:
             event(log, "enrolment failed", logging.ERROR, appliance=asked.appliance, why=str(error))
             raise Refused(Problem.UNAVAILABLE, "the key cannot be kept now", retry_s=5) from None
@@ -114,10 +121,3 @@ def _network(remote: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return remote
-
-
-def appliance_needs(
-    jwks: Callable[[], dict[str, Any]], network_key: Callable[[], dict[str, Any] | None]
-) -> contract.EnrolReply:
-    """The reply, read anew each time: keys rotate."""
-    return contract.EnrolReply(jwks(), network_key())

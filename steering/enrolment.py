@@ -13,7 +13,7 @@ import base64
 import enum
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,17 +99,17 @@ async def enrol(store: Store, request: EnrolRequest, now: float) -> Outcome:
 class ApplianceKeys(KeyRing):
     """The keys in force: of the store, and of the fleet file for who is not in the store.
 
-    ``on_revoked`` and ``on_enrolled`` hear of each change but those that `load` finds.
+    ``file`` gives those of the fleet file that is in force. ``on_revoked`` and ``on_enrolled`` hear of each change.
     """
 
     def __init__(
         self,
+        file: Callable[[], KeyRing],
         on_revoked: Callable[[str], None],
         on_enrolled: Callable[[str], None],
-        file: KeyRing | None = None,
     ) -> None:
         super().__init__({})
-        self.file = file or KeyRing({})
+        self._file = file
         self._enrolled: dict[str, OKPKey | ECKey | None] = {}
         self._on_revoked = on_revoked
         self._on_enrolled = on_enrolled
@@ -117,10 +117,14 @@ class ApplianceKeys(KeyRing):
     def get(self, kid: object) -> ECKey | OKPKey | None:
         if isinstance(kid, str) and kid in self._enrolled:
             return self._enrolled[kid]
-        return self.file.get(kid)
+        return self._file().get(kid)
 
-    def revoked(self) -> list[str]:
-        return [name for name, key in self._enrolled.items() if key is None]
+    def load(self, entries: Mapping[str, Entry]) -> None:
+        """At start. Whoever is revoked is told of; an enrolled key is no news for what was heard with it."""
+        on_enrolled, self._on_enrolled = self._on_enrolled, lambda _: None
+        for name, entry in entries.items():
+            self.changed(name, entry)
+        self._on_enrolled = on_enrolled
 
     def changed(self, name: str, entry: Entry | None) -> None:
         """The store's word on one appliance; see `Store.watch`."""

@@ -14,7 +14,7 @@ from contracts.heartbeat import Heartbeat
 from steering.announced import Announced
 from steering.content import Content
 from steering.geo import distance_km
-from steering.health import SUSPECT_S, State, state_of
+from steering.health import Health, Standing, State
 from steering.holdings import without
 from steering.load import Load
 from steering.preference import Route
@@ -34,7 +34,9 @@ class Replayed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class Heard:
+    """The last heartbeat. ``at`` is of our clock, ``issued_at`` of its sender's."""
+
     at: float
     issued_at: float
     beat: Heartbeat
@@ -55,7 +57,10 @@ class FleetView:
         self.routes = Routes()
         """What the appliances' routers announce."""
         self.announced = Announced(self.routes)
-        self._heard: dict[str, _Heard] = {}
+        self.health = Health()
+        self.changes: list[tuple[str, State, str]] = []
+        """Who got into which state, and why, since somebody emptied this: for the log."""
+        self._heard: dict[str, Heard] = {}
         self._loads: dict[str, Load] = {}
         self._sites: dict[str, SiteView] = {}
         self._places: dict[str, int] = {}
@@ -68,6 +73,8 @@ class FleetView:
         for known in (self._heard, self._loads):
             for name in [name for name in known if name not in roster.appliances]:
                 del known[name]
+        for name in [name for name in self.health.standings if name not in roster.appliances]:
+            self.health.forget(name)
         for name in self.routes.known():
             if name not in roster.appliances:
                 self.routes.forget(name)
@@ -101,11 +108,12 @@ class FleetView:
         if beat.routes is not None:
             self.routes.hear(name, beat.routes)
             beat = msgspec.structs.replace(beat, routes=None)  # thousands of strings that nobody needs again
-        self._heard[name] = _Heard(now, issued_at, beat)
-        state = self.state(name, now)
+        self._heard[name] = Heard(now, issued_at, beat)
+        state = self.health.hear(name, draining=beat.draining, now=now)
+        self._settle()
         load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)
         self._stands(
-            name, state=state, silent_at=now + SUSPECT_S, load_bps=load.total, holdings=self._holdings(beat)
+            name, state=state, silent_at=math.inf, load_bps=load.total, holdings=self._holdings(beat)
         )
         return state
 
@@ -118,13 +126,66 @@ class FleetView:
         heard = self._heard.get(appliance)
         return None if heard is None else now - heard.at
 
+    def heard(self, appliance: str) -> Heard | None:
+        return self._heard.get(appliance)
+
+    def recall(self, appliance: str, heard: Heard) -> None:
+        """What was heard before a restart; `restore` follows once all of it is recalled."""
+        self._heard[appliance] = heard
+        self._stands(appliance, silent_at=math.inf, holdings=self._holdings(heard.beat))
+
+    def restore(self, standings: dict[str, Standing], now: float) -> None:
+        self.health.restore(standings, now)
+        for name, standing in standings.items():
+            self._stands(name, state=standing.state, silent_at=math.inf)
+
+    def look_again(self) -> None:
+        """What appliances hold of content that was not known when they were heard. Takes long: once, at start."""
+        for name, heard in self._heard.items():
+            self._stands(name, holdings=self._holdings(heard.beat))
+
     def last(self, appliance: str) -> Heartbeat | None:
         heard = self._heard.get(appliance)
         return None if heard is None else heard.beat
 
     def state(self, appliance: str, now: float) -> State:
-        beat = self.last(appliance)
-        return state_of(self.age_s(appliance, now), draining=beat is not None and beat.draining)
+        self.sweep(now)
+        return self.health.of(appliance).state
+
+    def sweep(self, now: float) -> None:
+        """Lets silence have its effect on what is answered; costs nothing when it was done a moment ago."""
+        self.health.sweep(now)
+        self._settle()
+
+    def probed(self, appliance: str, *, answered: bool, asked_at: float, now: float) -> None:
+        """What came of a probe of its data port, see `Health.probed`."""
+        if appliance in self.roster.appliances:
+            self.health.of(appliance)
+            self.health.probed(appliance, answered=answered, asked_at=asked_at, now=now)
+            self._settle()
+
+    def revoked(self, appliance: str, now: float) -> None:
+        """Its key is worth nothing any more: it leaves the answers, and is unknown until it enrols again."""
+        if appliance in self.roster.appliances:
+            self._heard.pop(appliance, None)
+            self.health.revoked(appliance, now)
+            self._settle()
+
+    def enrolled(self, appliance: str, now: float) -> None:
+        """It has another key: heartbeats that the old one signed are as good as none."""
+        if appliance in self.roster.appliances:
+            self._heard.pop(appliance, None)
+            self.health.enrolled(appliance, now)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Writes down what the appliances' states have become where decisions look."""
+        changed, self.health.changed = self.health.changed, []
+        for name in changed:
+            standing = self.health.of(name)
+            if name in self.roster.site_of:
+                self._stands(name, state=standing.state, silent_at=math.inf)
+                self.changes.append((name, standing.state, standing.reason))
 
     def load(self, appliance: str) -> Load:
         return self._loads.get(appliance, _NO_LOAD)
@@ -134,6 +195,7 @@ class FleetView:
 
     def snapshot(self, address: Address, now: float) -> Snapshot:
         """The sites that announce a client at ``address``, each by its longest prefix, as they stand."""
+        self.sweep(now)
         longest: dict[str, tuple[int, Route]] = {}
         for length, routes in self.announced.matches(address):
             for route in routes:

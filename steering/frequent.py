@@ -12,7 +12,7 @@ import msgspec
 from contracts import heartbeat, steer
 from contracts.documents import BadDocument, decode
 from contracts.problem import Problem
-from contracts.token import Speaker, TokenRefused, verify_identity
+from contracts.token import KeyRing, Speaker, TokenRefused, verify_identity
 from steering.answering import Answering
 from steering.apikeys import ApiKey, Scope, find_api_key
 from steering.budget import Budget
@@ -34,6 +34,8 @@ class Frequent:
         self._requests_per_s = requests_per_s
         self._budgets: dict[ApiKey, Budget] = {}
         self._catching_up: asyncio.Task[None] | None = None
+        self.keys: KeyRing | None = None
+        """Of appliances; None: those of the fleet file alone."""
 
     def replace_keys(self, keys: Iterable[ApiKey]) -> None:
         """Other API keys are in force; those who stay keep what they have left to ask."""
@@ -67,7 +69,7 @@ class Frequent:
         if not token:
             raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
         try:
-            keys = self._answering.view.roster.keys
+            keys = self._answering.view.roster.keys if self.keys is None else self.keys
             return verify_identity(token, keys, audience=heartbeat.AUDIENCE, now=time.time())
         except TokenRefused as error:
             raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None

@@ -249,14 +249,3 @@ class Health:
             if speaking >= enough:
                 break
         return False
-
-
-def state_of(age_s: float | None, *, draining: bool) -> State:
-    """By the last heartbeat's age alone, for who keeps no `Health`."""
-    if age_s is None:
-        return State.JOINING
-    if age_s >= DOWN_S:
-        return State.DOWN
-    if draining:
-        return State.DRAINING
-    return State.SUSPECT if age_s >= SUSPECT_S else State.SERVING

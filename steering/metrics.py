@@ -48,6 +48,11 @@ class Metrics:
             "Since S3 was last read without an error; NaN: never",
             registry=self._registry,
         )
+        self._isolated = Gauge(
+            "steering_isolated_seconds",
+            "For how long nobody of the fleet was heard, and nobody taken out for it; 0: not so",
+            registry=self._registry,
+        )
         self._sessions = Gauge("steering_sessions", "Sessions that are remembered", registry=self._registry)
 
     def answering(self) -> _Counted:
@@ -61,7 +66,13 @@ class Metrics:
     def decided(self, seconds: float) -> None:
         self._seconds.observe(seconds)
 
-    def page(self, states: Iterable[State], content_age_s: float | None, sessions: int) -> tuple[bytes, str]:
+    def page(
+        self,
+        states: Iterable[State],
+        content_age_s: float | None,
+        sessions: int,
+        isolated_s: float | None = None,
+    ) -> tuple[bytes, str]:
         """The exposition and its media type."""
         counts = dict.fromkeys(State, 0)  # a state that nobody is in is 0, not absent
         for state in states:
@@ -70,6 +81,7 @@ class Metrics:
             self._appliances.labels(state.value).set(count)
         self._content_age.set(float("nan") if content_age_s is None else content_age_s)
         self._sessions.set(sessions)
+        self._isolated.set(isolated_s or 0)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 

@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-from contracts import heartbeat, steer
+from contracts import enrol, heartbeat, steer
 from contracts.problem import MEDIA_TYPE, Document
 from steering.report import Explanation, FleetReport, SteeringManifest
 
 _SCHEMAS: Final = (
     *(steer.SteerRequest, steer.SteerResponse, steer.RevokeRequest, steer.Revoked),
     *(SteeringManifest, FleetReport, Explanation),
-    *(heartbeat.Heartbeat, heartbeat.HeartbeatReply, Document),
+    *(heartbeat.Heartbeat, heartbeat.HeartbeatReply, enrol.EnrolRequest, enrol.EnrolReply, Document),
 )
 _SECURITY: Final = {
     "key": {"type": "http", "scheme": "bearer", "description": "an API key, from `steering init`"},
@@ -85,6 +85,15 @@ def openapi() -> dict[str, Any]:
                     "HeartbeatReply",
                     asked="Heartbeat",
                     refusals=(400, 401, 403, 408, 413, 422),
+                    security="identity",
+                )
+            },
+            enrol.PATH: {
+                "post": _operation(
+                    "an appliance brings its key, with a one-time code",
+                    "EnrolReply",
+                    asked="EnrolRequest",
+                    refusals=(400, 401, 403, 408, 413, 422, 429, 503),
                     security="identity",
                 )
             },

@@ -24,6 +24,10 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     software: str | None
     routes: int = 0
     """How many prefixes it announces over BGP."""
+    state_reason: str = ""
+    """Why it is in this state, in words."""
+    state_age_s: float | None = None
+    """Of this state; None before the first heartbeat."""
     routes_worse: int = 0
     """Prefixes that another appliance of its site announces, and it does not, or with worse attributes."""
 
@@ -37,6 +41,8 @@ class FleetReport(msgspec.Struct, frozen=True):
     content_age_s: float | None
     content_error: str | None
     refused_documents: dict[str, str]
+    isolated_s: float | None = None
+    """For how long nobody was heard of a fleet that was: answers are given from what was known. None: not so."""
 
 
 class ConsideredReport(msgspec.Struct, frozen=True):

@@ -78,6 +78,10 @@ class Table(Mapping[Prefix, Attributes]):
         """The inherited one takes five times as long, and a look-up table asks it for every prefix."""
         return self._routes.get(prefix, default)
 
+    # Equal tables are one object, and what stands for a table is found by it.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def copied(self) -> dict[Prefix, Attributes]:
         return self._routes.copy()
 
@@ -117,6 +121,11 @@ class Routes:
         """Up to where its routes are known, for the answer to its heartbeat; 0 for none."""
         standing = self._standings.get(appliance)
         return 0 if standing is None else standing.serial
+
+    def settled(self, appliance: str) -> int:
+        """The serial that `table` is of; 0 while a whole one is on its way."""
+        standing = self._standings.get(appliance)
+        return 0 if standing is None or standing.gathered is not None else standing.serial
 
     def table(self, appliance: str) -> Table:
         standing = self._standings.get(appliance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
@@ -18,6 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from contracts.documents import BadDocument
+from contracts.enrol import EnrolReply
 from daemon.cli import CommandError
 from daemon.config import ConfigError
 from daemon.lifecycle import notify, watchdog_interval_s
@@ -27,13 +29,19 @@ from steering.api import Api
 from steering.apikeys import load_api_keys
 from steering.config import Config
 from steering.content import ContentReader, load_plan_keys
+from steering.enrolling import Enrolling
 from steering.fastpath import FastPath, close_quiet
 from steering.fleet import FleetView
 from steering.geo import GeoIp
 from steering.keys import Paths, Signer, load_public
 from steering.manifests import Manifests
+from steering.memory import Memory
+from steering.prober import Prober, look_up
 from steering.rendering import failure
 from steering.roster import Roster
+from steering.store import Kind, Store, StoreError
+from steering.store.local import FILE_NAME as STORE_NAME
+from steering.store.local import LocalStore
 
 log = logging.getLogger("steering")
 
@@ -54,6 +62,7 @@ def serve(config: Config) -> int:
     api_keys = load_api_keys(paths.api_keys)
     geoip = None if config.geoip is None else GeoIp(Path(config.geoip))
     view = FleetView(Roster.read(Path(config.fleet)), locate=None if geoip is None else geoip.locate)
+    store = LocalStore(paths.state_dir / STORE_NAME)
     plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
     reader = ContentReader(config.origin, plan_keys)
     host, port = config.address
@@ -65,16 +74,17 @@ def serve(config: Config) -> int:
         raise CommandError(f"listen: {config.listen}: {error.strerror}") from None
     manifests = Manifests(lambda key: _aside(reader.manifest, key))
     api = Api(config, view, signer, api_keys, manifests, load_public(paths))
-    uvloop.run(_run(config, api, reader, sock))
+    uvloop.run(_run(config, api, reader, store, sock))
     return 0
 
 
-async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.socket) -> None:
+async def _run(config: Config, api: Api, reader: ContentReader, store: Store, sock: socket.socket) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
+    memory = await _recall(config, api, store)
     runner = web.AppRunner(
         api.application(),
         access_log=None,
@@ -98,6 +108,9 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
             _reload(config, api, reload),
             _watchdog(),
             _close_quiet(connections),
+            Prober(api.view, lambda host, port: _aside(look_up, host, port)).run(),
+            memory.run(),
+            store.run(),
         )
     ]
     notify("READY=1")
@@ -111,9 +124,36 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     for connection in tuple(connections):
         connection.close()
     await runner.cleanup()
+    await memory.save(routes=True)
+    await store.close()
     event(log, "stopped")
     for ended in done:
         ended.result()  # a chore ends only by failing: let that be seen
+
+
+async def _recall(config: Config, api: Api, store: Store) -> Memory:
+    """Puts in force what the store has, before anybody is answered; raises `CommandError`."""
+    paths = Paths(Path(config.state_dir))
+    memory = Memory(store, api.view, api.answering.sessions)
+    try:
+        await memory.recall()
+        api.keys.load(await store.load(Kind.KEY))
+    except StoreError as error:
+        raise CommandError(str(error)) from None
+    store.watch(Kind.KEY, api.keys.changed)
+    api.enrolling = Enrolling(
+        store,
+        lambda name: name in api.view.roster.appliances,
+        lambda: _needs(paths, bind_networks=config.bind_networks),
+        api.keys.changed,
+    )
+    return memory
+
+
+def _needs(paths: Paths, *, bind_networks: bool) -> EnrolReply:
+    """Read anew each time: keys rotate."""
+    network = json.loads(paths.network.read_bytes()) if bind_networks else None
+    return EnrolReply(json.loads(paths.public.read_bytes()), network)
 
 
 async def _read_content(config: Config, api: Api, reader: ContentReader) -> None:
@@ -140,7 +180,10 @@ def _content_read(api: Api, content: Any) -> None:
     for key, why in content.refused.items():
         if before.refused.get(key) != why:
             event(log, "document refused", logging.ERROR, key=key, why=why)
+    first = before.catalog is None
     api.view.content, api.content_error, api.content_read_at = content, None, time.monotonic()
+    if first:
+        api.view.look_again()
 
 
 def _content_failed(api: Api, why: str) -> None:

@@ -26,17 +26,20 @@ class Sessions:
     def __init__(self, limit: int = MAX_SESSIONS) -> None:
         self._limit = limit
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self.unsaved: set[str] = set()
+        """Put, or dropped, since they were saved last."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def put(self, name: str, session: Session, now: float) -> None:
         while self._sessions and now >= next(iter(self._sessions.values())).expires_at:
-            self._sessions.popitem(last=False)
+            self.unsaved.add(self._sessions.popitem(last=False)[0])
         self._sessions[name] = session
         self._sessions.move_to_end(name)
+        self.unsaved.add(name)
         if len(self._sessions) > self._limit:
-            self._sessions.popitem(last=False)
+            self.unsaved.add(self._sessions.popitem(last=False)[0])
 
     def get(self, name: str, now: float) -> Session | None:
         found = self._sessions.get(name)

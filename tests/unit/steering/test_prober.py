@@ -22,10 +22,19 @@ async def local(host: str, port: int) -> str:
 
 def probe(serve: Callable[[asyncio.StreamWriter], None] | None, host: str = "127.0.0.1") -> bool:
     async def run() -> bool:
+        ended = asyncio.Event()
+
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             assert serve is not None
-            await reader.readuntil(b"\r\n\r\n")
-            serve(writer)
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+                serve(writer)
+                await reader.read()
+            except ConnectionError:
+                pass  # a probe that has seen enough hangs up
+            finally:
+                writer.close()
+                ended.set()
 
         if serve is None:
             with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -35,6 +44,7 @@ def probe(serve: Callable[[asyncio.StreamWriter], None] | None, host: str = "127
         try:
             return await answers(f"http://{host}:{server.sockets[0].getsockname()[1]}", local)
         finally:
+            await ended.wait()
             server.close()
 
     return asyncio.run(run())

@@ -16,20 +16,20 @@ from oca.bgp.feed import BgpStatus, NeighbourStatus
 from oca.bgp.filters import Verdict
 
 _CONNECT_S: Final = 5.0
-_HINTS: Final = (
-    (
-        "bad peer as",
-        "the router has another AS for us, or we for it: compare local_as and remote_as with its side",
-    ),
-    ("peer as", "the router's AS is not remote_as"),
-    ("hold time", "the router does not accept our hold_time_s"),
-    ("identifier", "two routers with one identifier: set router_id"),
-    ("administrat", "the session is shut down on the router"),
-    ("de-configured", "the router does not know this session any more"),
-    (
-        "maximum number of prefixes",
-        "the router bounds what it accepts; we announce nothing, so it is misconfigured",
-    ),
+_HINTS: Final = {
+    "(2,2)": "bad peer AS: compare local_as and remote_as with what the router has for us",
+    "(2,3)": "bad BGP identifier: two routers have the same one, set router_id",
+    "(2,6)": "the hold time is not acceptable to the router: raise hold_time_s",
+    "(4,0)": "the hold timer expired: packets are lost on the way, or the router is overloaded",
+    "(6,1)": "the router's bound on prefixes was reached; we announce none, so look at the router",
+    "(6,2)": "the session is shut down on the router",
+    "(6,3)": "the router does not know this session any more",
+    "(6,5)": "the router rejects the connection: it has no session with local_address, or another AS for us",
+    "(6,7)": "the router calls us too, and its call won: make it passive",
+}
+"""By the notification's code and subcode: RFC 4271 section 4.5, RFC 4486."""
+_NO_HINT: Final = (
+    "it has no session with local_address, has another AS for us, or wants another password: see its log"
 )
 
 
@@ -136,6 +136,5 @@ def _call(neighbour: Neighbour, found: NeighbourStatus | None) -> str:
 def _said(found: NeighbourStatus | None) -> str:
     if found is None:
         return "oca bgp does not run"
-    why = found.why.lower()
-    hint = next((hint for word, hint in _HINTS if word in why), "look at the router's log for this session")
+    hint = next((hint for code, hint in _HINTS.items() if code in found.why.replace(" ", "")), _NO_HINT)
     raise Wrong(f"the session is down for {found.age_s:.0f} s ({found.why}): {hint}")

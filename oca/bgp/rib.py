@@ -20,6 +20,8 @@ from oca.bgp.filters import Filter, Verdict
 WARN_SHARE: Final = 0.8
 """Of max_prefixes, from which on it is said."""
 _FAMILIES: Final = frozenset({4, 6})
+_NO_REASON: Final = "closing connection"
+"""What exabgp says after each call that failed, once it has said why, if it knows."""
 _ORIGINS: Final = {Origin.IGP: 0, Origin.EGP: 1, Origin.INCOMPLETE: 2}
 
 
@@ -43,6 +45,8 @@ class Session:
     paused_until: float | None = None
     """It announced too many prefixes."""
     flaps: int = 0
+    told: set[str] = field(default_factory=set)
+    """Why calls failed, as far as it was said since the last session."""
 
     @property
     def whole(self) -> bool:
@@ -125,6 +129,7 @@ class Rib:
     def _up(self, name: str, session: Session, now: float) -> None:
         session.up, session.since, session.why, session.lost_at = True, now, "", None
         session.changed_at = now
+        session.told.clear()
         session.stale = {*session.routes, *session.refused}
         session.ended = set()
         self._say("BGP session up", neighbour=name, kept=len(session.stale))
@@ -135,9 +140,10 @@ class Rib:
             session.since, session.up = now, False
             session.lost_at = now if session.prefixes else None
             self._say("BGP session down", neighbour=name, why=why, kept=session.prefixes)
-        elif session.paused_until is None and why not in ("", session.why):
+        elif session.paused_until is None and why not in session.told and not why.startswith(_NO_REASON):
+            session.told.add(why)
             self._say("BGP session not up", neighbour=name, why=why)
-        if session.paused_until is None:
+        if session.paused_until is None and not (session.told and why.startswith(_NO_REASON)):
             session.why = why or "no reason was given"
 
     def _update(self, update: Update, session: Session, now: float) -> None:

@@ -118,22 +118,6 @@ def test_a_code_is_used_up_only_when_what_it_gives_can_be_kept(service: Service,
     assert oca_init(tmp_path / "box", service.url, code).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("url", "code", "says"),
-    [
-        ("http://192.0.2.1:7080", "A" * 26, "must not travel in the clear"),
-        ("ftp://192.0.2.1", "A" * 26, "https://HOST:PORT is expected"),
-        ("http://127.0.0.1:9", "A" * 26, "steering does not answer"),
-        ("http://127.0.0.1:9", "nonsense", "not a code"),
-    ],
-)
-def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, url: str, code: str, says: str) -> None:
-    done = oca_init(tmp_path, url, code)
-    assert done.returncode in {1, 2}
-    assert says in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
 def test_an_appliance_that_is_not_in_the_fleet_file_gets_no_code(service: Service) -> None:
     done = service.run("enrol", "isp-z9")
     assert done.returncode == 2

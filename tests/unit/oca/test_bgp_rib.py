@@ -182,3 +182,16 @@ def test_when_exabgp_ends_the_routes_stay_for_the_grace_time() -> None:
     assert set(table.routes) == {ONE}
     table.tick(105)
     assert table.routes == {}
+
+
+def test_why_no_session_comes_up_is_said_once_for_each_reason() -> None:
+    table = rib()
+    for now in range(20):
+        table.take(Down(A, "notification sent (2,2)"), now)
+        table.take(Down(A, "closing connection"), now)
+    assert said(table) == ["BGP session not up"]
+    assert table.sessions[A].why == "notification sent (2,2)"
+    up(table, ONE, now=30)
+    table.take(Down(A, "closing connection"), 31)
+    table.take(Down(A, "notification sent (2,2)"), 32)
+    assert said(table).count("BGP session not up") == 2

@@ -199,13 +199,13 @@ def bird_or_skip() -> None:
 
 
 @contextmanager
-def exabgp_router(root: Path, announced: Iterable[str]) -> Iterator[int]:
+def exabgp_router(root: Path, announced: Iterable[str], router_as: int = ROUTER_AS) -> Iterator[int]:
     """A second exabgp that announces static routes (``PREFIX next-hop ... attributes``); its port."""
     port = free_port()
     static = "".join(f"        route {line};\n" for line in announced)
     config = root / "router.conf"
     config.write_text(
-        f"neighbor {OURS} {{\n    router-id 192.0.2.1;\n    local-address {ROUTER};\n    local-as {ROUTER_AS};\n"
+        f"neighbor {OURS} {{\n    router-id 192.0.2.1;\n    local-address {ROUTER};\n    local-as {router_as};\n"
         f"    peer-as {OUR_AS};\n    hold-time 30;\n    passive true;\n    listen {port};\n"
         "    family { ipv4 unicast; ipv6 unicast; }\n    capability { graceful-restart 60; }\n"
         f"    static {{\n{static}    }}\n}}\n"

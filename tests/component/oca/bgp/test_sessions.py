@@ -11,7 +11,15 @@ import pytest
 from contracts.framing import Unframer
 from contracts.route import Attributes, Origin
 from oca.bgp.feed import SOCKET_NAME, WANT_TABLE, Begin, Changes, Whole, decode
-from tests.component.oca.bgp.peers import ROUTER_AS, Bird, bird_or_skip, exabgp_router, speaking, wait_until
+from tests.component.oca.bgp.peers import (
+    OUR_AS,
+    ROUTER_AS,
+    Bird,
+    bird_or_skip,
+    exabgp_router,
+    speaking,
+    wait_until,
+)
 
 
 def table(root: Path) -> dict[str, Attributes]:
@@ -65,6 +73,22 @@ def test_a_second_exabgp_announces_and_its_attributes_arrive(tmp_path: Path) -> 
     }
     assert status is not None
     assert status.refused == {"private": 1, "shared": 1, "too_long": 1, "default": 1}
+
+
+def test_inside_one_as_local_preference_decides_and_a_session_says_so(tmp_path: Path) -> None:
+    announced = [
+        "20.1.0.0/16 next-hop 127.0.0.1 local-preference 300 as-path [ 64999 64998 ] med 7",
+        "20.2.0.0/16 next-hop 127.0.0.1 local-preference 50",
+    ]
+    with (
+        exabgp_router(tmp_path, announced, OUR_AS) as port,
+        speaking(tmp_path, port, remote_as=OUR_AS) as ours,
+    ):
+        ours.wait(lambda item: item.whole)
+        assert table(tmp_path) == {
+            "20.1.0.0/16": Attributes(local_preference=300, as_path=(64999, 64998), med=7, ebgp=False),
+            "20.2.0.0/16": Attributes(local_preference=50, ebgp=False),
+        }
 
 
 def test_a_router_announces_changes_and_withdraws(tmp_path: Path, bird: Bird) -> None:

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
@@ -122,7 +122,7 @@ class Memory:
         for name, session in sessions:
             if session.expires_at > now:
                 self._sessions.put(name, session, now)
-        self._sessions.unsaved.clear()
+        self._sessions.unsaved = {name for name, session in sessions if session.expires_at <= now}
         event(log, "recalled", appliances=len(standings), tables=len(tables), sessions=len(self._sessions))
 
     async def run(self) -> None:
@@ -150,19 +150,25 @@ class Memory:
             self._error = None
 
     async def _save(self, routes: bool) -> None:
-        for writes in _slices(self._appliances()):
-            await self._store.write(writes)
-            await asyncio.sleep(0)
+        names = list(self._view.roster.appliances)
+        for at in range(0, len(names), _SLICE):
+            writes = list(self._appliances(names[at : at + _SLICE]))
+            await self._write(writes)
         if routes or self._clock() - self._routes_at >= _ROUTES_S:
             self._routes_at = self._clock()
             await self._save_routes()
         for writes in _slices(self._played()):
-            await self._store.write(writes)
-            await asyncio.sleep(0)
+            await self._write(writes)
 
-    def _appliances(self) -> Iterator[Write]:
+    async def _write(self, writes: list[Write]) -> None:
+        """And lets others have their turn."""
+        if writes:
+            await self._store.write(writes)
+        await asyncio.sleep(0)
+
+    def _appliances(self, names: Iterable[str]) -> Iterator[Write]:
         now, ahead_s = self._clock(), self._wall() - self._clock()
-        for name in list(self._view.roster.appliances):
+        for name in names:
             heard, standing = self._view.heard(name), self._view.health.standings.get(name)
             if heard is None or standing is None:
                 continue
@@ -201,10 +207,10 @@ class Memory:
                 placed.append(Write(Kind.ROUTES, name, _encode(RoutesRecord(serial, called))))
                 self._routes[name] = serial
         for writes in _slices(iter(placed)):
-            await self._store.write(writes)
+            await self._write(writes)
         gone = self._tables - used
         self._tables &= used
-        await self._store.write([Write(Kind.TABLE, called, None) for called in gone])
+        await self._write([Write(Kind.TABLE, called, None) for called in gone])
 
     def _played(self) -> Iterator[Write]:
         unsaved = self._sessions.unsaved

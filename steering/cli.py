@@ -121,7 +121,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
                 box.id,
                 box.site,
                 box.tier,
-                box.state if box.state == "serving" else f"{box.state}: {box.state_reason}",
+                box.state,
                 "never" if age is None else f"{age} s",
                 human_rate(box.tx_bps),
                 human_rate(box.throughput_bps),
@@ -131,6 +131,10 @@ def _fleet(arguments: argparse.Namespace) -> int:
         )
     head = ["APPLIANCE", "SITE", "TIER", "STATE", "HEARD", "SENDING", "OF", "PLAN DONE", "ROUTES"]
     print_table(head, rows)
+    for box in answer.appliances:
+        if box.state != "serving":
+            since = "" if box.state_age_s is None else f" for {box.state_age_s:.0f} s"
+            print(f"{box.id} is {box.state}{since}: {box.state_reason}")
     if answer.isolated_s is not None:
         print(f"\nnobody was heard for {answer.isolated_s} s: answers are given from what was known before")
     print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")

@@ -127,8 +127,9 @@ def test_it_heals(seed: int, limit: int) -> None:
         patch.setattr(routejournal, "MAX_PREFIXES", limit)
         routes: dict[str, Attributes] = {}
         journal, reader = RouteJournal(routes, chance.getrandbits(32)), Reader()
+        kept: tuple[int, dict[str, Attributes]] = (0, {})
         for _ in range(40):
-            what = chance.randrange(8)
+            what = chance.randrange(9)
             if what < 3:
                 prefix = chance.choice(PREFIXES)
                 if prefix in routes and chance.random() < 0.5:
@@ -144,6 +145,12 @@ def test_it_heals(seed: int, limit: int) -> None:
                 journal.answered(reader.hear(journal.part()))
             elif what == 6 and chance.random() < 0.3:
                 reader = Reader()
+            elif what == 8 and reader.gathered is None:
+                # A steering that restarts has what it saved a while ago.
+                if chance.random() < 0.5:
+                    kept = reader.serial, dict(reader.routes)
+                else:
+                    reader.serial, reader.routes = kept[0], dict(kept[1])
             elif what == 7 and chance.random() < 0.3:
                 journal = RouteJournal(routes, chance.getrandbits(32))
         follow(journal, reader)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,17 +22,14 @@ from oca.bgp.command import ask
 from oca.bgp.config import Bgp
 from oca.bgp.feed import BgpStatus, NeighbourStatus
 from tests.appliance import free_port
+from tests.waiting import PATIENCE_S, until
 
 ROUTER, OURS = "127.0.0.1", "127.0.0.2"
 ROUTER_AS, OUR_AS = 64501, 64500
 
 
-def wait_until(what: Callable[[], object], true: Callable[[], object], within_s: float = 40) -> None:
-    """Polls; ``what`` says, when it did not come to be, what was instead."""
-    until = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < until, f"not within {within_s} s: {what()}"
-        time.sleep(0.05)
+def wait_until(what: Callable[[], object], true: Callable[[], object], within_s: float = PATIENCE_S) -> None:
+    until(true, what, within_s)
 
 
 def section(port: int, **changes: Any) -> dict[str, Any]:
@@ -72,7 +68,9 @@ class Ours:
         status = self.status()
         return None if status is None else status.neighbours[0]
 
-    def wait(self, true: Callable[[NeighbourStatus], object], within_s: float = 40) -> NeighbourStatus:
+    def wait(
+        self, true: Callable[[NeighbourStatus], object], within_s: float = PATIENCE_S
+    ) -> NeighbourStatus:
         found: list[NeighbourStatus] = []
 
         def there() -> bool:

@@ -69,6 +69,20 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     add_publish_arguments(add("publish", publish_command, PUBLISH, PUBLISH_EXAMPLE))
+    counting = add(
+        "popularity",
+        _popularity,
+        "Count what was watched, and forecast what will be: the table that `fill plan` plans from.",
+        "fill popularity --config configs/fill.yaml",
+    )
+    counting.add_argument(
+        "--backtest",
+        action="store_true",
+        help="instead: say how good the forecasts of the last days would have been",
+    )
+    counting.add_argument(
+        "--days", type=int, default=7, metavar="N", help="of --backtest: how many days to forecast (7)"
+    )
     planning = add(
         "plan",
         _plan,
@@ -102,6 +116,22 @@ def _told(command: Callable[[argparse.Namespace], int], arguments: argparse.Name
 
 def _init_key(arguments: argparse.Namespace) -> int:
     return plancommands.init_key(arguments)
+
+
+def _popularity(arguments: argparse.Namespace) -> int:
+    # Imported here: no appliance has numpy or DuckDB.
+    try:
+        from fill.popularity.report import backtest, forecast
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error.name} is missing: install nearcast[planner]", Exit.USAGE) from error
+    config = load_config(arguments.config)
+    fleet = load(Path(config.need_planner(arguments.config).fleet), Fleet)
+    daemon_log.setup("fill", config.log_level)
+    if arguments.backtest:
+        if arguments.days < 1:
+            raise CommandError(f"--days {arguments.days}: 1 or more is expected", Exit.USAGE)
+        return backtest(config, fleet, time.time(), arguments.days, as_json=arguments.json)
+    return forecast(config, fleet, time.time(), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> int:

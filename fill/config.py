@@ -70,6 +70,49 @@ class Planner(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return Rules(**{name: getattr(self, name) for name in Rules.__struct_fields__})
 
 
+class Popularity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How `fill popularity` counts and forecasts. Its fleet is the planner's."""
+
+    half_life_days: Annotated[
+        float, Meta(ge=0.25, le=90, description="after which a day counts for half")
+    ] = 4.0
+    history_days: Annotated[int, Meta(ge=2, le=365, description="that are looked at")] = 42
+    horizon_days: Annotated[int, Meta(ge=1, le=28, description="of which the forecast is the mean")] = 1
+    late_days: Annotated[
+        int, Meta(ge=1, le=365, description="that are looked at again for parts that arrived late")
+    ] = 3
+    large_site_bytes_per_day: Annotated[
+        float, Meta(ge=0, description="from which on a site has a forecast of its own")
+    ] = 5e12
+    prior_hours: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1e9,
+            description="of play of an object, from which on a large site's own figure counts for more "
+            "than its share of its region's",
+        ),
+    ] = 20.0
+    reserve_days: Annotated[
+        int, Meta(ge=0, le=90, description="before its date for which room is kept for a release")
+    ] = 7
+    first_days: Annotated[
+        int, Meta(ge=1, le=28, description="of comparable titles, of which a release's demand is the mean")
+    ] = 3
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark_master: Annotated[str, Meta(pattern=r"^(local|spark|k8s|yarn)", max_length=256)] = "local[*]"
+    spark_settings: dict[str, str] = {}
+    memory_bytes: Annotated[
+        int, Meta(ge=256_000_000, description="that DuckDB may hold; beyond, it spills to work_dir")
+    ] = 2_000_000_000
+    threads: Annotated[int, Meta(ge=0, le=256, description="of DuckDB; 0 is one for each core")] = 0
+    work_dir: Annotated[str, Meta(pattern="^/")] = "/var/lib/nearcast/popularity"
+    spool_bytes: Annotated[
+        int, Meta(ge=1_000_000, description="of unpacked log below work_dir at a time")
+    ] = 4_000_000_000
+    downloads: Annotated[int, Meta(ge=1, le=64, description="at a time")] = 8
+
+
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     appliance: Name
     ingest_socket: Annotated[str, Meta(pattern="^/")] = DEFAULT_SOCKET
@@ -85,6 +128,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: S3Config
     agent: Agent | None = None
     planner: Planner | None = None
+    popularity: Popularity = Popularity()
     publish: Publish = Publish()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

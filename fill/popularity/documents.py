@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,11 +60,11 @@ def write_demand(
     bucket: str,
     index: DemandIndex,
     keys: Sequence[str],
-    places: Sequence[tuple[Place, Forecast | None]],
+    places: Iterable[tuple[Place, Forecast | None]],
 ) -> DemandIndex:
     """Writes a version, its index and then ``latest``; returns the index as written. Raises `S3Error`.
 
-    ``keys`` ascend. What ``index`` says of places, objects and digests is filled in here.
+    ``keys`` ascend; a place is written before the next is asked for. What ``index`` says of places, objects and digests is filled in here.
     """
     listed: list[Place] = []
     for line, (place, forecast) in enumerate(places):

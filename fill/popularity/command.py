@@ -180,17 +180,29 @@ def prepared(
     """(the table's keys, the table, and of each site its share and its bytes a day)."""
     share, level = shares(histories.site_totals(), fleet, rules.half_life_days)
     large = [site for site in level if level[site] >= rules.large_site_bytes_per_day]
+    keys, history = by_key(histories, fleet, large, known, upcoming)
+    return keys, Table(rules, fleet, keys, history, known, upcoming), share, level
+
+
+def by_key(
+    histories: Histories,
+    fleet: Fleet,
+    own: Sequence[str],
+    known: Sequence[Known],
+    upcoming: Sequence[Upcoming] = (),
+) -> tuple[list[str], Callable[[Unit], History]]:
+    """(keys of all that is in the catalog, histories of the fleet, its regions and the sites ``own`` by them)."""
     titles = {title.title for title in known}
     watched = {key for key in histories.keys if title_of(key) in titles}
     keys = sorted(watched.union(*(item.scheduled.keys for item in upcoming)))
     at = {key: number for number, key in enumerate(keys)}
     number = np.array([at.get(key, -1) for key in histories.keys], np.int64)
-    histories.prepare(units_of(fleet, large), {title.title: title.released for title in known})
+    histories.prepare(units_of(fleet, own), {title.title: title.released for title in known})
 
     def history(unit: Unit) -> History:
         return renumbered(histories.of(unit), number)
 
-    return keys, Table(rules, fleet, keys, history, known, upcoming), share, level
+    return keys, history
 
 
 def _release(item: Upcoming, table: Table, fleet: Fleet, today: datetime.date) -> Release:

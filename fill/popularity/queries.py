@@ -73,7 +73,7 @@ WITH shaped AS (
   SELECT
     CASE
       WHEN contract > :contract THEN 'newer'
-      WHEN contract IS NULL OR minute IS NULL OR appliance IS NULL OR key IS NULL OR network IS NULL
+      WHEN contract IS NULL OR minute IS NULL OR appliance IS NULL OR key IS NULL OR shaped.network IS NULL
         OR bytes IS NULL OR miss_bytes IS NULL OR sessions IS NULL
         OR length(minute) <> 20 OR length(key) > 512 OR miss_bytes > bytes THEN 'malformed'
       WHEN substr(minute, 1, 10) <> ':day' THEN 'other_day'

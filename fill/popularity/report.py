@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.fleet import Fleet
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from daemon.s3 import open_client
 from fill.config import Config
+from fill.popularity.backtest import ERRORS, HITS, Score
 from fill.popularity.command import Made, NothingToCount, Work, make_table
 from fill.popularity.days import Increment
 from fill.popularity.demand import PlaceKind
@@ -135,3 +137,53 @@ def _tell_places(made: Made) -> None:
             f"{release.title} comes out on {release.day}: {human_bytes(release.bytes_per_day)} a day "
             f"expected, {release.reason}"
         )
+
+
+def backtest(config: Config, fleet: Fleet, now: float, days: int, *, as_json: bool) -> int:
+    from fill.popularity.backtesting import run
+
+    try:
+        with _work(config) as work:
+            found = list(run(work, fleet, _day_of(now), days))
+    except (NothingToCount, EngineFailed) as error:
+        raise CommandError(str(error)) from error
+    total = Score()
+    for _, score in found:
+        total.add(score)
+    if as_json:
+        print_json({"days": [{"day": day} | plain(score) for day, score in found], "all": plain(total)})
+        return Exit.DONE
+    tell_scores([*found, ("all", total)])
+    return Exit.DONE
+
+
+def plain(score: Score) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "watched_bytes": score.watched_bytes,
+        "site_bytes": score.site_bytes,
+        "wmape": {name: score.wmape(name) for name in ERRORS},
+        "byte_hit_ratio": {name: score.hit_ratio(name) for name in HITS},
+        "release_bytes": score.release_bytes,
+        "release_error_bytes": score.release_error_bytes,
+    }
+
+
+def tell_scores(found: Sequence[tuple[str, Score]]) -> None:
+    print_table(
+        ("day", "watched", *(f"wMAPE: {name}" for name in ERRORS), "of releases"),
+        [
+            (
+                *(day, human_bytes(score.watched_bytes)),
+                *(f"{score.wmape(name):.1%}" for name in ERRORS),
+                f"{score.release_error_bytes / score.release_bytes:.0%}" if score.release_bytes else "-",
+            )
+            for day, score in found
+        ],
+        title="error of the forecast: of each object in each region, to all bytes watched",
+    )
+    print_table(
+        ("day", *HITS),
+        [(day, *(f"{score.hit_ratio(name):.1%}" for name in HITS)) for day, score in found],
+        title="byte hit ratio of ISP sites that hold what was forecast, as much as fits",
+    )

@@ -20,8 +20,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 
+import msgspec
+
 from bench.popularity.folders import FolderDays, FolderLog
-from bench.popularity.logs import Written, write_day
+from bench.popularity.logs import write_day
 from bench.popularity.origin import fetched_per_part
 from bench.popularity.world import Scale, World
 from daemon.cli import human_bytes, print_table
@@ -44,7 +46,11 @@ def main() -> None:
     arguments = _arguments()
     scale = Scale(rows_per_day=arguments.rows_per_day)
     world = World(scale, FIRST_DAY, arguments.days, arguments.seed)
-    with tempfile.TemporaryDirectory(prefix="bench-popularity-", dir=arguments.folder) as name:
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        Bench(world, arguments.folder, arguments).run()
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-popularity-") as name:
         Bench(world, Path(name), arguments).run()
 
 
@@ -60,8 +66,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--s3-parts", type=int, default=2000, help="that are fetched from a real S3 server; 0: none"
     )
-    parser.add_argument("--folder", type=Path, help="for the logs of a day, 400 MB, and the counted days")
+    parser.add_argument(
+        "--folder", type=Path, help="kept: a run that was stopped goes on after its last night"
+    )
+    parser.add_argument("--nights", type=int, help="stop after as many, with --folder")
     return parser.parse_args()
+
+
+class Night(msgspec.Struct, frozen=True):
+    parts: int
+    rows: int
+    stored_bytes: int
+    took_s: float
+    cpu_s: float
+    peak_bytes: int
 
 
 class Bench:
@@ -75,11 +93,14 @@ class Bench:
         self.names = [(FIRST_DAY + datetime.timedelta(days=day)).isoformat() for day in range(arguments.days)]
 
     def run(self) -> None:
-        nights = self._nights()
+        self._count_nights()
+        nights = self._read_nights()
+        if len(nights) < len(self.names):
+            return
         increments = self.days.increments(self.names)
         known = known_titles(self.world.catalog().titles, self.names)
         made_s, places, table_bytes = self._table(increments)
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak_bytes = max(_peak_bytes(), *(night.peak_bytes for night in nights))
         self._tell(nights, increments, made_s, peak_bytes, places, table_bytes)
         work = cast("Work", SimpleNamespace(rules=self.rules))
         histories = self._histories(increments)
@@ -98,8 +119,13 @@ class Bench:
         tell_scores([*found, ("all", total)])
         print(f"backtest: {took_s:.0f} s")
 
-    def _nights(self) -> list[tuple[Written, float, float]]:
-        """(what was written, seconds, CPU seconds) of each day."""
+    def _read_nights(self) -> list[Night]:
+        path = self.folder / "nights.ndjson"
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        return [msgspec.json.decode(line, type=Night) for line in lines]
+
+    def _count_nights(self) -> None:
+        """Writes, counts and removes the log of each day that is not counted yet."""
         numbers = itertools.count()
         room = Room(self.folder / "spool", 4_000_000_000, 4)
         log = FolderLog(self.folder)
@@ -107,21 +133,27 @@ class Bench:
             log, self.days, self.engine, self.engine, room, lambda: f"20260101T000000Z-{next(numbers):06x}"
         )
         titles = [ref.title for ref in self.world.catalog().titles]
-        nights = []
+        done = len(self._read_nights())
+        until = min(len(self.names), done + (self.arguments.nights or len(self.names)))
         # In a process of its own, so that its memory is not taken for the counting's.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            for day, name in enumerate(self.names):
+            for day in range(done, until):
+                name = self.names[day]
                 written = pool.submit(write_day, self.world, day, self.folder, self.arguments.seed).result()
                 cpu_s = time.process_time()
                 took_s, _ = _timed(lambda name=name: counting.catch_up([name], 1, self.world.fleet, titles))
-                nights.append((written, took_s, time.process_time() - cpu_s))
+                night = Night(
+                    written.parts, written.rows, written.stored_bytes, took_s,
+                    time.process_time() - cpu_s, _peak_bytes(),
+                )  # fmt: skip
                 if day == 0 and self.arguments.s3_parts:
                     print(
                         fetched_per_part(self.folder / "origin", log.listed(name)[: self.arguments.s3_parts])
                     )
                 shutil.rmtree(self.folder / "delivery")
+                with (self.folder / "nights.ndjson").open("ab") as out:
+                    out.write(msgspec.json.encode(night) + b"\n")
                 print(f"{name}: {written.rows:,} rows, counted in {took_s:.1f} s", flush=True)
-        return nights
 
     def _histories(self, increments: Sequence[Increment]) -> Histories:
         files = [self.days.file(increment) for increment in increments]
@@ -147,26 +179,26 @@ class Bench:
 
     def _tell(
         self,
-        nights: Sequence[tuple[Written, float, float]],
+        nights: Sequence[Night],
         increments: Sequence[Increment],
         made_s: float,
         peak_bytes: int,
         places: int,
         table_bytes: int,
     ) -> None:
-        rows = sum(written.rows for written, _, _ in nights)
-        counted_s = sum(took_s for _, took_s, _ in nights)
+        rows = sum(night.rows for night in nights)
+        counted_s = sum(night.took_s for night in nights)
         facts: list[tuple[str, Any]] = [
             ("appliances, sites", f"{self.world.scale.appliances:,} of ISPs, {len(self.world.fleet.sites)}"),
-            ("days, parts", f"{len(nights)}, {sum(written.parts for written, _, _ in nights):,}"),
+            ("days, parts", f"{len(nights)}, {sum(night.parts for night in nights):,}"),
             ("rows in the log", f"{rows:,}"),
             ("rows counted", f"{sum(one.rows.get('counted', 0) for one in increments):,}"),
-            ("gzipped", human_bytes(sum(written.stored_bytes for written, _, _ in nights))),
+            ("gzipped", human_bytes(sum(night.stored_bytes for night in nights))),
             ("unpacked", human_bytes(sum(one.unpacked_bytes for one in increments))),
             ("counted days (Parquet)", human_bytes(sum(one.size for one in increments))),
             ("counting, all nights", f"{counted_s:.0f} s, {rows / counted_s:,.0f} rows/s"),
-            ("of it CPU", f"{sum(cpu_s for _, _, cpu_s in nights):.0f} s"),
-            ("a night's counting, longest", f"{max(took_s for _, took_s, _ in nights):.1f} s"),
+            ("of it CPU", f"{sum(night.cpu_s for night in nights):.0f} s"),
+            ("a night's counting, longest", f"{max(night.took_s for night in nights):.1f} s"),
             ("the table from all days", f"{made_s:.1f} s"),
             ("places with figures, their bytes", f"{places}, {human_bytes(table_bytes)}"),
             (
@@ -175,6 +207,10 @@ class Bench:
             ),
         ]
         print_table(("what", "figure"), facts)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _timed(what: Callable[[], T]) -> tuple[float, T]:

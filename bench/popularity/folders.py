@@ -33,20 +33,22 @@ class FolderLog:
 
 
 class FolderDays:
-    """Counted days as files of ``root``."""
+    """Counted days as files of ``root``, found again by the next process."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._increments: list[Increment] = []
-        self._parts: dict[str, set[str]] = {}
         root.mkdir(parents=True, exist_ok=True)
 
     def increments(self, days: Iterable[str]) -> list[Increment]:
-        wanted = set(days)
-        return [increment for increment in self._increments if increment.day in wanted]
+        found = [
+            msgspec.json.decode(path.read_bytes(), type=Increment)
+            for day in sorted(set(days))
+            for path in sorted(self._root.glob(f"{day}.*.json"))
+        ]
+        return sorted(found, key=lambda increment: (increment.day, increment.version))
 
     def parts(self, increment: Increment) -> set[str]:
-        return self._parts[increment.version]
+        return set(self.file(increment).with_suffix(".parts").read_text().splitlines())
 
     def add(
         self, increment: Increment, parquet: Path, parts: Sequence[str], left_out: Sequence[LeftOut]
@@ -55,9 +57,10 @@ class FolderDays:
         written = msgspec.structs.replace(
             increment, parts=len(parts), bad_parts=len(left_out), left_out=tuple(left_out), size=size
         )
-        shutil.move(parquet, self.file(written))
-        self._increments.append(written)
-        self._parts[written.version] = set(parts)
+        place = self.file(written)
+        shutil.move(parquet, place)
+        place.with_suffix(".parts").write_text("\n".join(parts))
+        place.with_suffix(".json").write_bytes(msgspec.json.encode(written))
         return written
 
     def file(self, increment: Increment) -> Path:

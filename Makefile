@@ -50,6 +50,9 @@ bench-planet: $(VENV)/.dev ## the plan of 17,000 appliances, and a month of one 
 bench-steering: $(VENV)/.dev ## decisions of a planet's fleet, over HTTP with all its heartbeats; a midnight
 	@$(BIN)/python -m bench.steering $(STEERING_ARGS)
 
+bench-popularity: $(VENV)/.dev ## a month of delivery logs counted night by night, and the backtest
+	@$(BIN)/python -m bench.popularity $(POPULARITY_ARGS)
+
 soak: $(VENV)/.dev ## the long forms of the crash and fuzz tests
 	@NEARCAST_SOAK=1 $(BIN)/python -m pytest -m "soak or not soak" --hypothesis-profile=soak tests/unit tests/component $(PYTEST_ARGS)
 

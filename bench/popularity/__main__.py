@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 def main() -> None:
     arguments = _arguments()
-    scale = Scale(rows_per_day=arguments.rows_per_day)
+    scale = Scale(sites=arguments.sites, appliances=arguments.appliances, rows_per_day=arguments.rows_per_day)
     world = World(scale, FIRST_DAY, arguments.days, arguments.seed)
     if arguments.folder is not None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,8 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.popularity", description=__doc__)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--appliances", type=int, default=1000, help="of ISPs; each writes 24 parts a day")
+    parser.add_argument("--sites", type=int, default=250)
     parser.add_argument("--rows-per-day", type=int, default=3_300_000, help="of viewing; misses come on top")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--memory-bytes", type=int, default=2_000_000_000, help="of DuckDB")

@@ -28,6 +28,7 @@ PROCESSES: Final = {
     "fill": {
         "any command": "import fill.cli",
         "fill run, plan and status, once they open S3": f"import fill.cli; {_OPEN_S3}",
+        "fill popularity, once it opens S3": f"import fill.cli, fill.popularity.report; {_OPEN_S3}",
         "fill publish, once it opens S3": f"import fill.cli, fill.publish.publish; {_OPEN_S3}",
     },
     "steering": {

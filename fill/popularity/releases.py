@@ -84,14 +84,17 @@ def first_days_of(
 
     ``keys`` by object. Who makes many priors of one unit calls this once.
     """
-    found: dict[str, dict[str, float]] = {}
+    # Who came out and was not watched at all here counts as such, and makes the mean smaller.
+    found: dict[str, dict[str, float]] = {
+        title: {} for title, start in released.items() if 0 <= start <= history.days - first_days
+    }
     for row, number in enumerate(history.objects.tolist()):
         key = keys[number]
         title = title_of(key)
-        start = released.get(title, -1)
-        if 0 <= start <= history.days - first_days:
+        if title in found:
+            start = released[title]
             mean = float(history.bytes[row, start : start + first_days].mean())
-            found.setdefault(title, {})[key.partition("/")[2]] = mean
+            found[title][key.partition("/")[2]] = mean
     return found
 
 
@@ -118,7 +121,7 @@ def prior(
     """
     told = [starts[title] for title in alike if title in starts]
     reason = f"like the first days of {_listed([title for title in alike if title in starts])}, {how}"
-    if not told:
+    if not any(told):
         told = [now[title] for title in alike if title in now]
         reason = f"as {_listed([title for title in alike if title in now])} today, {how}"
     if not told:

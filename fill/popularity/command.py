@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ class NothingToCount(Exception):
     """There is no catalog, or no log of any whole day."""
 
 
+class AlreadyCounting(Exception):
+    """Another `fill popularity` has the work folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """What a run did."""
@@ -48,7 +53,10 @@ class Made:
 
 
 class Work:
-    """One run's tools: engines, folders, and the counted days in ``bucket``. A context manager."""
+    """One run's tools: engines, folders, and the counted days in ``bucket``. A context manager.
+
+    Raises `AlreadyCounting`, `EngineFailed`, OSError.
+    """
 
     def __init__(
         self, client: S3Client, bucket: str, config: Popularity, new_version: Callable[[], str]
@@ -59,6 +67,13 @@ class Work:
         self.new_version = new_version
         self.folder = Path(config.work_dir)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Two would remove each other's spool, and count a day twice. The kernel frees it.
+        self._lock = (self.folder / "lock").open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise AlreadyCounting(f"{self.folder}: another `fill popularity` works here") from None
         self.days = Days(client, bucket, self.folder / "days")
         alone = config.engine == "duckdb"
         self.local = DuckDB(
@@ -78,6 +93,7 @@ class Work:
         if self.engine is not self.local:
             self.engine.close()
         self.local.close()
+        self._lock.close()
 
     @property
     def rules(self) -> Rules:

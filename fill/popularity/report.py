@@ -13,7 +13,7 @@ from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from daemon.s3 import open_client
 from fill.config import Config
 from fill.popularity.backtest import ERRORS, HITS, Score
-from fill.popularity.command import Made, NothingToCount, Work, make_table
+from fill.popularity.command import AlreadyCounting, Made, NothingToCount, Work, make_table
 from fill.popularity.days import Increment
 from fill.popularity.demand import PlaceKind
 from fill.popularity.engine import EngineFailed
@@ -41,7 +41,7 @@ def _work(config: Config) -> Work:
         return Work(open_client(config.origin), config.origin.bucket, config.popularity, _new_version)
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is missing: install nearcast[spark]", Exit.USAGE) from error
-    except EngineFailed as error:
+    except (AlreadyCounting, EngineFailed) as error:
         raise CommandError(str(error)) from error
 
 

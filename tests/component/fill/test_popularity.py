@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import gzip
 import json
 import secrets
@@ -218,3 +219,13 @@ def test_what_cannot_be_done_is_said_in_one_line(
     done = fill("popularity", "--config", config, *arguments)
     assert done.returncode == code
     assert line in last_line(done)
+
+
+def test_two_at_once_do_not_share_a_folder(setup: Setup, config: str) -> None:
+    folder = setup.folder / "work"
+    folder.mkdir()
+    with (folder / "lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = fill("popularity", "--config", config)
+    assert done.returncode == 1
+    assert last_line(done).endswith("another `fill popularity` works here")

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
@@ -143,7 +144,7 @@ class Bench:
                 name = self.names[day]
                 written = pool.submit(write_day, self.world, day, self.folder, self.arguments.seed).result()
                 cpu_s = time.process_time()
-                took_s, _ = _timed(lambda name=name: counting.catch_up([name], 1, self.world.fleet, titles))
+                took_s, _ = _timed(partial(counting.catch_up, [name], 1, self.world.fleet, titles))
                 night = Night(
                     written.parts, written.rows, written.stored_bytes, took_s,
                     time.process_time() - cpu_s, _peak_bytes(),

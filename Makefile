@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering bench-popularity soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering ## every comparison, as tables
+bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering bench-popularity ## every comparison, as tables
 
 bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 	@$(BIN)/python -m bench.edge $(BENCH_ARGS)

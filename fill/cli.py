@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.documents import BadDocument
+from contracts.fleet import Fleet
 from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, run
-from daemon.config import ConfigError
+from daemon.config import ConfigError, load
 from daemon.s3 import S3Error, Trouble, open_client
 from fill import plancommands
 from fill.agent.agent import (

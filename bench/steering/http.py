@@ -58,6 +58,7 @@ def run(size: Size, console: Console, seconds: float = 10.0) -> None:
                     starts_per_s=0.0,
                     seconds=8,
                     connections=1,
+                    fleet=size.appliances,
                 )
             )
             for what, row in rows:
@@ -73,6 +74,7 @@ def run(size: Size, console: Console, seconds: float = 10.0) -> None:
                         starts_per_s=row["starts_per_s"],
                         seconds=seconds,
                         connections=64,
+                        fleet=size.appliances,
                     )
                 )
                 busy = (sum(known.cpu_times()[:2]) - cpu) / seconds

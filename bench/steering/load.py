@@ -95,9 +95,11 @@ async def drive(
     starts_per_s: float | None,
     seconds: float,
     connections: int,
+    fleet: int,
 ) -> tuple[list[float], Counter[str], float]:
     """Latencies of the starts, what was answered, and how long it took.
 
+    ``fleet``: of how many appliances ``spoken`` is, in turns; each speaks on one connection.
     ``starts_per_s`` None: each connection asks again when it is answered.
     """
     loop = asyncio.get_running_loop()
@@ -121,7 +123,7 @@ async def drive(
     sent_beats = sent_starts = 0
     while (elapsed := time.perf_counter() - began) < seconds:
         while sent_beats < min(len(spoken), elapsed * beats_per_s):
-            speakers[sent_beats % 64].send(spoken[sent_beats], began, counts=False)
+            speakers[sent_beats % fleet % 64].send(spoken[sent_beats], began, counts=False)
             sent_beats += 1
         while starts_per_s is not None and sent_starts < elapsed * starts_per_s:
             due = began + sent_starts / starts_per_s

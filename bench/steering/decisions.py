@@ -104,7 +104,7 @@ def flap(view: FleetView, console: Console) -> None:
             gone = () if round_ == 0 else prefixes
             changes = RouteChanges(serial, serial + 1, come, gone)
             began = time.perf_counter()
-            view.hear(beat(box.id, 10 + round_, changes), 0.0, 2.0)
+            view.hear(beat(box.id, 10**9 + round_, changes), 0.0, 2.0)
             heard.append(time.perf_counter() - began)
             more = True
             while more:

@@ -60,6 +60,8 @@ class World:
             "ttl_s": 300,
             "token": "",
             "expires_at": 1,
+            "hls": f"{base}one/t/master.m3u8",
+            "dash": f"{base}one/t/manifest.mpd",
             "candidates": candidates,
         }
 

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering bench-popularity soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-publish bench-collapse bench-conformance bench-planet bench-steering bench-popularity soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-pagecache: $(VENV)/.dev ## whether advice to the kernel about the page cac
 
 bench-live: $(VENV)/.dev ## a live stream through two tiers: upstream requests, added delay, stalls
 	@$(BIN)/python -m bench.live $(LIVE_ARGS)
+
+bench-publish: $(VENV)/.dev ## what the per-title ladder saves, and costs in quality
+	@$(BIN)/python -m bench.publish $(PUBLISH_ARGS)
 
 bench-collapse: $(VENV)/.dev ## 2,000 players ask at once for a file that is not there, beside nginx and Varnish
 	@$(BIN)/python -m bench.collapse $(COLLAPSE_ARGS)

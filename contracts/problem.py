@@ -20,6 +20,7 @@ class Problem(enum.Enum):
     TOKEN_MISSING = (403, "A signed URL is required")
     TOKEN_REFUSED = (403, "The token of this URL was refused")
     NOT_LICENSED = (403, "The title is not available in this country")
+    NOT_RELEASED = (403, "The title is not out yet")
     IDENTITY_REFUSED = (403, "The appliance's identity was refused")
     CROSS_SITE = (403, "Requests from web pages are refused here")
     NOT_FOUND = (404, "No such object")

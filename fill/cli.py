@@ -1,4 +1,4 @@
-"""The command ``fill``: publish, plan, init-key, run, status."""
+"""The command ``fill``: publish, unpublish, sweep, plan, init-key, run, status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,18 @@ from fill.agent.work import NoCatalog
 from fill.config import Agent as AgentConfig
 from fill.config import load_config, load_plan_keys
 from fill.progress import meter
-from fill.publishing import PUBLISH, PUBLISH_EXAMPLE, add_publish_arguments, publish_command
+from fill.publishing import (
+    PUBLISH,
+    PUBLISH_EXAMPLE,
+    SWEEP,
+    SWEEP_EXAMPLE,
+    UNPUBLISH,
+    UNPUBLISH_EXAMPLE,
+    add_publish_arguments,
+    publish_command,
+    sweep_command,
+    unpublish_command,
+)
 from fill.stopping import WindowClosed, closed_by_sigterm
 from fill.version import version_name
 
@@ -70,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     add_publish_arguments(add("publish", publish_command, PUBLISH, PUBLISH_EXAMPLE))
+    removing = add("unpublish", unpublish_command, UNPUBLISH, UNPUBLISH_EXAMPLE)
+    removing.add_argument("title", metavar="ID")
+    sweeping = add("sweep", sweep_command, SWEEP, SWEEP_EXAMPLE)
+    sweeping.add_argument("--dry-run", action="store_true", help="only say what would go")
     counting = add(
         "popularity",
         _popularity,

@@ -1,4 +1,4 @@
-"""The command `fill publish`: what an operator says of a title, and what they are told of it."""
+"""The commands `fill publish`, `unpublish` and `sweep`: what an operator says of a title, and is told of it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import datetime
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from contracts.catalog import Country, Title
+from contracts.catalog import Country, Tags, Title
 from contracts.objectkey import BadKey, parse_title
 from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
+from daemon.s3 import open_client
 from fill.config import load_config
 from fill.stopping import WindowClosed, closed_by_sigterm
 from fill.version import version_name
@@ -28,8 +31,22 @@ PUBLISH = "Encode a video and put it into the catalog; published again, it repla
 PUBLISH_EXAMPLE = "fill publish film.mp4 --title tt0001 --config configs/fill.yaml"
 
 
+UNPUBLISH = (
+    "Take a title out of the catalog: steering offers it no more, and every appliance drops it "
+    "when it next reads the catalog. Its media stay in S3 until `fill sweep`."
+)
+UNPUBLISH_EXAMPLE = "fill unpublish tt0001 --config configs/fill.yaml"
+SWEEP = "Remove media from S3 that have been in no catalog for publish.kept_days."
+SWEEP_EXAMPLE = "fill sweep --dry-run --config configs/fill.yaml"
+
+
 def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE")
+    parser.add_argument(
+        "--packaged",
+        action="store_true",
+        help="SOURCE is a folder of CMAF, HLS or DASH that is published as it is, once it was checked",
+    )
     parser.add_argument("--title", required=True, metavar="ID")
     parser.add_argument(
         "--countries",
@@ -48,6 +65,11 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         help="titles whose audience it is expected to have, or `none`; left out, as it was published before",
     )
     parser.add_argument(
+        "--tags",
+        metavar="drama,de",
+        help="what the forecast knows it by, or `none`; left out, as it was published before",
+    )
+    parser.add_argument(
         "--subtitles",
         action="append",
         default=[],
@@ -62,6 +84,7 @@ def publish_command(arguments: argparse.Namespace) -> int:
         from fill.publish.boxes import BadMp4
         from fill.publish.check import BadEncode
         from fill.publish.ffmpeg import EncodeFailed
+        from fill.publish.named import BadPackage
         from fill.publish.probe import NotVideo
         from fill.publish.publish import publish
         from fill.publish.webvtt import BadSubtitles
@@ -74,12 +97,12 @@ def publish_command(arguments: argparse.Namespace) -> int:
     now = time.time()
     try:
         with closed_by_sigterm():
-            make = _maker(arguments, config.publish)
+            make = _maker(arguments, title, config.publish)
             version = version_name(now, secrets.token_bytes(3))
             done = publish(config, make, title, terms, version=version, now=now)
     except WindowClosed:
         raise CommandError(f"{title}: stopped before the end; publish it again") from None
-    except (NotVideo, BadSubtitles) as error:
+    except (NotVideo, BadSubtitles, BadPackage) as error:
         raise CommandError(str(error), Exit.USAGE) from error
     except (EncodeFailed, BadEncode, BadMp4) as error:
         raise CommandError(str(error)) from error
@@ -87,9 +110,64 @@ def publish_command(arguments: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _maker(arguments: argparse.Namespace, settings: Any) -> Callable[[Path], Content]:
+def unpublish_command(arguments: argparse.Namespace) -> int:
+    from fill.publish.index import NotListed, remove_title
+    from fill.publish.turn import only_publisher
+
+    title = _title(arguments.title)
+    config = load_config(arguments.config)
+    daemon_log.setup("fill", config.log_level)
+    now = time.time()
+    bucket = config.origin.bucket
+    version = version_name(now, secrets.token_bytes(3))
+    with closing(open_client(config.origin)) as client:
+        try:
+            with only_publisher(f"{config.origin.endpoint_url}/{bucket}", title):
+                index = remove_title(client, bucket, version, title, int(now))
+        except NotListed as error:
+            raise CommandError(str(error)) from None
+    removed = index is not None
+    if arguments.json:
+        print_json({"title": title, "removed": removed, "catalog": version if removed else None})
+    elif index is not None:
+        print(
+            f"{title}: is out of catalog {version}, which has {len(index.titles)} titles; appliances drop it as "
+            f"they read that; `fill sweep` removes its media after {config.publish.kept_days} days"
+        )
+    else:
+        print(f"{title}: was removed before")
+    return Exit.DONE
+
+
+def sweep_command(arguments: argparse.Namespace) -> int:
+    from fill.publish.sweep import sweep
+
+    config = load_config(arguments.config)
+    daemon_log.setup("fill", config.log_level)
+    kept_days = config.publish.kept_days
+    with closing(open_client(config.origin)) as client:
+        swept = sweep(
+            client, config.origin.bucket, kept_days * 86_400, time.time(), remove=not arguments.dry_run
+        )
+    if arguments.json:
+        print_json({"removed": not arguments.dry_run} | asdict(swept))
+        return Exit.DONE
+    done = "would go" if arguments.dry_run else "are gone"
+    print(
+        f"{swept.objects} objects, {human_bytes(swept.size)}, {done}; {swept.waiting} more are in no catalog, "
+        f"since less than {kept_days} days"
+    )
+    return Exit.DONE
+
+
+def _maker(arguments: argparse.Namespace, title: str, settings: Any) -> Callable[[Path], Content]:
+    from fill.publish.packaged import from_folder
     from fill.publish.publish import from_source
 
+    if arguments.packaged:
+        if arguments.subtitles:
+            raise CommandError("--subtitles: what is packaged already has its own", Exit.USAGE)
+        return from_folder(arguments.source, title)
     texts = tuple(_subtitles(said) for said in arguments.subtitles)
     return from_source(arguments.source, texts, settings)
 
@@ -119,7 +197,9 @@ def _terms(arguments: argparse.Namespace, title: str) -> Terms:
     released_at = AS_BEFORE if said is None else None if said == "now" else _date(said)
     said = arguments.comparable
     comparable = AS_BEFORE if said is None else () if said == "none" else _comparable(said, title)
-    return Terms(countries, released_at, comparable)
+    said = arguments.tags
+    tags = AS_BEFORE if said is None else () if said == "none" else _tags(said)
+    return Terms(countries, released_at, comparable, tags)
 
 
 def _title(text: str) -> str:
@@ -167,6 +247,16 @@ def _comparable(text: str, title: str) -> tuple[str, ...]:
     return found
 
 
+def _tags(text: str) -> tuple[str, ...]:
+    try:
+        return msgspec.convert(tuple(dict.fromkeys(text.split(","))), Tags)
+    except msgspec.ValidationError:
+        raise CommandError(
+            f"--tags {text!r}: words of small letters, digits and ._- with commas between, or `none`",
+            Exit.USAGE,
+        ) from None
+
+
 def _say(title: str, done: Published, *, as_json: bool) -> None:
     objects = done.entry.objects
     size = sum(item.size for item in objects)
@@ -185,6 +275,7 @@ def _say(title: str, done: Published, *, as_json: bool) -> None:
                 "countries": done.entry.countries,
                 "released_at": done.entry.released_at,
                 "comparable": done.entry.comparable,
+                "tags": done.entry.tags,
                 "rungs": [
                     msgspec.to_builtins(item) | {"saved_share": round(item.saved_share, 4)} for item in spent
                 ],

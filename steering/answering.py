@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from contracts.catalog import is_licensed
+from contracts.catalog import is_licensed, is_released
 from contracts.problem import Problem
 from contracts.steer import Candidate, SteerRequest, SteerResponse
 from steering.config import Config
@@ -39,7 +39,7 @@ class Answering:
 
     def steer(self, asked: SteerRequest, now: float, wall: float) -> SteerResponse:
         """Raises `Refused`. ``now`` is the monotonic clock, ``wall`` seconds since 1970."""
-        title = self.playable(asked)
+        title = self.playable(asked, wall)
         session = asked.session or secrets.token_urlsafe(12)
         known = self.sessions.get(session, wall) if asked.session is not None else None
         question = self._question(asked, title, session, known)
@@ -61,7 +61,7 @@ class Answering:
             session, TTL_S, candidates, token, base + title.hls, base + title.dash, expires_at
         )
 
-    def playable(self, asked: SteerRequest) -> Title:
+    def playable(self, asked: SteerRequest, wall: float) -> Title:
         """The title, when this viewer may have it; raises `Refused`."""
         title = self.view.content.titles.get(asked.title)
         if title is None:
@@ -71,6 +71,8 @@ class Answering:
         if not is_licensed(title.countries, asked.country):
             where = "the question names no country" if asked.country is None else asked.country
             raise Refused(Problem.NOT_LICENSED, where)
+        if not is_released(title.released_at, wall):
+            raise Refused(Problem.NOT_RELEASED, f"it will be at {title.released_at} seconds since 1970")
         return title
 
     def pathways(self, name: str, session: Session, now: float) -> list[str]:

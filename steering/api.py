@@ -213,7 +213,7 @@ class Api:
         considered, chosen = self.answering.explain(question, time.monotonic(), time.time())
         outcome, detail = "answered", None
         try:
-            self.answering.playable(question)
+            self.answering.playable(question, time.time())
             if not chosen:
                 raise self.answering.nobody()
         except Refused as refused:

@@ -196,6 +196,7 @@ def _title(entry: catalog.TitleEntry, number: int) -> Title:
         len(entry.objects),
         frozenset(item.key for item in entry.objects if item.height > HD_LINES),
         tuple(sorted(rungs, key=lambda rung: (rung[1], rung[0]))),
+        entry.released_at,
     )
 
 

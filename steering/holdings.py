@@ -26,6 +26,7 @@ class Title(msgspec.Struct, frozen=True, gc=False):
     larger: frozenset[str] = frozenset()
     rungs: tuple[tuple[int, int], ...] = ()
     """(height, bitrate) of its encodes, as far as the catalog says, the smallest bitrate first."""
+    released_at: int | None = None
 
     def bit(self, max_height: int | None) -> int:
         """Of the holdings that a device needs that shows ``max_height`` lines."""

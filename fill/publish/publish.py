@@ -6,9 +6,11 @@ import enum
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from contracts.catalog import CatalogObject, Country, TitleEntry
 from daemon.cli import CommandError
@@ -16,6 +18,7 @@ from daemon.s3 import open_client
 from fill.config import Config, Publish
 from fill.progress import Meter, meter
 from fill.publish.choose import choose_encodes
+from fill.publish.index import write_catalog
 from fill.publish.package import DASH, HLS, Spent, make_package
 from fill.publish.probe import probe
 from fill.publish.source import Text
@@ -28,7 +31,6 @@ from fill.publish.upload import (
     keep_times,
     read_previous,
     upload_media,
-    write_catalog,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Terms:
     countries: tuple[Country, ...] | AsBefore | None = AS_BEFORE
     released_at: int | AsBefore | None = AS_BEFORE
     comparable: tuple[str, ...] | AsBefore = AS_BEFORE
+    tags: tuple[str, ...] | AsBefore = AS_BEFORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +173,19 @@ def title_entry(
 
     ``published_at`` is when it was first published: an old film that is encoded anew is no new one.
     """
-    before = (previous.countries, previous.released_at, previous.comparable) if previous else (None, None, ())
-    return TitleEntry(
+    entry = TitleEntry(
         title=title,
         published_at=previous.published_at if previous else int(now),
         duration_s=content.duration_s,
         objects=tuple(objects),
         hls=f"{title}/{content.hls}",
         dash=f"{title}/{content.dash}",
-        countries=before[0] if isinstance(terms.countries, AsBefore) else terms.countries,
-        released_at=before[1] if isinstance(terms.released_at, AsBefore) else terms.released_at,
-        comparable=before[2] if isinstance(terms.comparable, AsBefore) else terms.comparable,
+    )
+    said = {field.name: getattr(terms, field.name) for field in fields(terms)}
+    return structs.replace(
+        entry,
+        **{
+            name: getattr(previous or entry, name) if isinstance(value, AsBefore) else value
+            for name, value in said.items()
+        },
     )

@@ -18,13 +18,13 @@ import xxhash
 from msgspec.structs import replace
 
 from contracts import catalog
-from contracts.catalog import CatalogIndex, CatalogObject, Kind, Latest, TitleEntry, TitleRef
-from contracts.documents import BadDocument, encode
+from contracts.catalog import CatalogObject, Kind, TitleEntry
+from contracts.documents import BadDocument
 from contracts.objectkey import SLICE_BYTES, digest
-from daemon.s3 import S3Error, explained
+from daemon.s3 import S3Error
+from fill.publish.index import etag_of
 from fill.publish.put import is_there, put_file
-from fill.publish.turn import catalog_turn
-from fill.s3documents import put_document, read_entry, read_index, read_latest
+from fill.s3documents import read_entry, read_index, read_latest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -52,9 +52,6 @@ MEDIA_TYPES: Final = {
 
 _MAY_CHANGE: Final = frozenset({".m3u8", ".mpd", ".vtt", ".ttml"})
 """Small, and mended under the same name: others must ask again whether they have the newest."""
-
-_CATALOG_ATTEMPTS: Final = 10
-"""Each fails only because another publisher has just succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,76 +144,5 @@ def upload_media(
             continue
         etags[key] = put_file(client, bucket, key, item.file, described.media_type, on_bytes)
     for key, etag in etags.items():
-        if _etag_of(client, bucket, key) != etag:
+        if etag_of(client, bucket, key) != etag:
             raise S3Error(f"s3://{bucket}/{key}: was overwritten meanwhile: does somebody else publish it?")
-
-
-def write_catalog(client: S3Client, bucket: str, version: str, entry: TitleEntry) -> CatalogIndex:
-    """Makes ``version`` the catalog: all titles it had, with ``entry`` new or in its own place.
-
-    Raises `S3Error`, and `BadDocument` when the catalog that is there cannot be believed.
-
-    Two publishers at once: those of one user on one machine take turns. Between machines, latest is
-    replaced only as it was read (If-Match), and the loser carries the winner's titles over and tries
-    again. An S3 that ignores If-Match on PUT (JuiceFS's gateway does) protects nobody: there the later of
-    two machines within one round trip drops the earlier one's title, which must be published again.
-    """
-    where = f"{client.meta.endpoint_url}/{bucket}"
-    key = catalog.entry_key(version, entry.title)
-    put_document(client, bucket, key, encode(entry))
-    size = sum(item.size for item in entry.objects)
-    ref = TitleRef(entry.title, key, size, entry.published_at, entry.released_at, entry.tags)
-    with catalog_turn(where):
-        for _ in range(_CATALOG_ATTEMPTS):
-            seen = _etag_of(client, bucket, catalog.LATEST_KEY)
-            latest = read_latest(client, bucket, catalog.LATEST_KEY)
-            before = (
-                CatalogIndex(version, ()) if latest is None else read_index(client, bucket, latest.version)
-            )
-            titles = [*(other for other in before.titles if other.title != entry.title), ref]
-            removed = tuple(gone for gone in before.removed if gone.title != entry.title)
-            index = CatalogIndex(version, tuple(sorted(titles, key=lambda item: item.title)), removed)
-            put_document(client, bucket, catalog.index_key(version), encode(index))
-            if _replace_latest(client, bucket, version, seen):
-                return index
-    raise S3Error(
-        f"s3://{bucket}/{catalog.LATEST_KEY}: others replaced it {_CATALOG_ATTEMPTS} times; publish again"
-    )
-
-
-def _replace_latest(client: S3Client, bucket: str, version: str, seen: str | None) -> bool:
-    """Writes latest, if it is still the one with the ETag ``seen`` (None: not there at all)."""
-    body = encode(Latest(version))
-    key = catalog.LATEST_KEY
-    # For an S3 that ignores the condition; one round trip remains.
-    if _etag_of(client, bucket, key) != seen:
-        return False
-    try:
-        if seen is None:
-            client.put_object(
-                Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
-            )
-        else:
-            client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=seen)
-    except Exception as error:
-        if _code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
-            return False
-        raise explained(error, bucket, key) from error
-    return True
-
-
-def _etag_of(client: S3Client, bucket: str, key: str) -> str | None:
-    """None where there is no such object; raises `S3Error`."""
-    try:
-        return client.head_object(Bucket=bucket, Key=key)["ETag"]
-    except Exception as error:
-        said = explained(error, bucket, key)
-        if said.missing:
-            return None
-        raise said from error
-
-
-def _code(error: Exception) -> str:
-    from botocore.exceptions import ClientError
-
-    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""

@@ -46,14 +46,22 @@ class Reader(Protocol):
 
 
 class CatalogView:
-    """``now`` is a monotonic clock in seconds; ``on_changed`` hears the titles that changed."""
+    """``now`` is a monotonic clock in seconds; ``on_changed`` hears the titles that changed, ``on_removed``
+    those that were taken out of the catalog: after a start all, and later each once.
+    """
 
     def __init__(
-        self, origin: Reader, now: Callable[[], float], on_changed: Callable[[dict[str, CatalogObject]], None]
+        self,
+        origin: Reader,
+        now: Callable[[], float],
+        on_changed: Callable[[dict[str, CatalogObject]], None],
+        on_removed: Callable[[frozenset[str]], None] = lambda titles: None,
     ) -> None:
         self._origin = origin
         self._now = now
         self._on_changed = on_changed
+        self._on_removed = on_removed
+        self.removed: frozenset[str] = frozenset()
         self._titles: dict[str, TitleRef] | None = None
         self._entries: OrderedDict[str, dict[str, CatalogObject]] = OrderedDict()
         self._remembered_bytes = 0
@@ -95,6 +103,9 @@ class CatalogView:
                 key = index_key(latest.version)
                 index = decode_index(await self._origin.get(key, MAX_INDEX_BYTES), key)
                 await self._take({ref.title: ref for ref in index.titles})
+                before, self.removed = self.removed, frozenset(gone.title for gone in index.removed)
+                if gone := self.removed - before:
+                    self._on_removed(gone)
                 self.version = latest.version
                 event(log, "catalog read", version=latest.version, titles=len(index.titles))
             self.error = None

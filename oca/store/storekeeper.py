@@ -21,6 +21,7 @@ from aiohttp import web
 
 from contracts import ingest
 from contracts.catalog import CatalogObject
+from contracts.objectkey import title_of
 from daemon.log import event
 from oca.admin import Admin
 from oca.config import Config
@@ -94,7 +95,8 @@ class Storekeeper:
         upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
         if isinstance(origin, OriginUpstream):
             upstreams.append(origin)
-        self.catalog = CatalogView(origin, time.monotonic, self._changed)
+        self.catalog = CatalogView(origin, time.monotonic, self._changed, self._removed)
+        self.joining.on_joined.append(lambda _: self._removed(self.catalog.removed))
         self.puller = Puller(
             self.store, self.catalog, upstreams, config.pull, time.monotonic, secrets.SystemRandom()
         )
@@ -238,6 +240,16 @@ class Storekeeper:
             while self._rates[0][0] < now - _RATE_WINDOW_S:
                 self._rates.pop(0)
             await asyncio.sleep(1)
+
+    def _removed(self, titles: frozenset[str]) -> None:
+        """Drops every object of ``titles``, planned or not: they are in no catalog, and nobody may watch them."""
+        if titles:
+            self._chore(self._drop(titles))
+
+    async def _drop(self, titles: frozenset[str]) -> None:
+        objects = await self.store.purge(lambda key: title_of(key) in titles)
+        if objects:
+            event(log, "removed titles dropped", titles=len(titles), objects=objects)
 
     def _changed(self, objects: dict[str, CatalogObject]) -> None:
         """Drops what was published again with other bytes: the next player gets the new ones."""

@@ -22,7 +22,8 @@ import yaml
 from contracts.fleet import PublicKey
 from daemon.s3 import S3Config
 from demo.origin import OriginServer
-from fill.publish.upload import Finished, describe, upload_media, write_catalog
+from fill.publish.index import write_catalog
+from fill.publish.upload import Finished, describe, upload_media
 from fill.version import version_name
 from oca.store.disks import Disk, mark
 from oca.store.ingest import IngestServer

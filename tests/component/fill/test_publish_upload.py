@@ -20,6 +20,7 @@ from botocore.config import Config
 from contracts.catalog import CatalogIndex, TitleEntry
 from daemon.cli import CommandError
 from daemon.s3 import S3Error
+from fill.publish.index import write_catalog
 from fill.publish.put import PART_BYTES, is_there, put_file
 from fill.publish.turn import only_publisher
 from fill.publish.upload import (
@@ -28,7 +29,6 @@ from fill.publish.upload import (
     keep_times,
     read_previous,
     upload_media,
-    write_catalog,
 )
 from fill.s3documents import read_entry, read_index, read_latest
 from tests.component.fill.conftest import Setup, fill, last_line

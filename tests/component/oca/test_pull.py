@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.catalog import CatalogObject, Kind, TitleEntry, media_key
+from contracts.objectkey import title_of
 from demo.origin import OriginServer
-from fill.publish.upload import write_catalog
+from fill.publish.index import remove_title, write_catalog
 from fill.version import version_name
 from oca.identity import Identity
 from tests.appliance import Appliance, published, running
@@ -210,6 +211,23 @@ def test_an_object_cut_short_at_the_origin_is_refused(world: World) -> None:
 def test_what_is_not_in_the_catalog_is_404(world: World) -> None:
     answer = ask(world.child, target="/tt404/video.mp4")
     assert answer.status == 404
+
+
+def test_a_title_that_is_unpublished_is_dropped_by_who_holds_it_and_not_pulled_again(
+    world: World, origin: OriginServer, s3: S3Client
+) -> None:
+    key, data = world.good.pop()
+    assert ask(world.child, target=f"/{key}").body == data
+    now = time.time()
+    version = version_name(now, secrets.token_bytes(3))
+    remove_title(s3, origin.config.bucket, version, title_of(key), int(now))
+    deadline = time.monotonic() + 120
+    while ask(world.child, target=f"/{key}").status != 404:
+        assert time.monotonic() < deadline
+        # A title that nobody knows has each of them look for a newer catalog.
+        ask(world.child, target="/tt-nobody/video.mp4")
+        time.sleep(0.1)
+    assert ask(world.child, target=f"/{world.good[0][0]}").status == 200
 
 
 def test_a_stranger_may_not_pull_from_the_parent(world: World, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from contracts.catalog import CatalogObject, Kind, TitleEntry, media_key
 from demo.origin import OriginServer
-from fill.publish.upload import write_catalog
+from fill.publish.index import write_catalog
 from fill.version import version_name
 from oca.objectfile import complete_path, disk_rank
 from tests import commands

@@ -16,7 +16,8 @@ from tests.component.steering.service import BOXES, Bucket, Service
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-TITLES = {"tt1": None, "tt-de": ("DE", "AT"), "tt-at": ("AT",)}
+TITLES = {"tt1": None, "tt-de": ("DE", "AT"), "tt-at": ("AT",), "tt-soon": None, "tt-out": None}
+RELEASED = {"tt-soon": 1 << 39, "tt-out": 1}
 
 
 def make_bucket(origin: OriginServer, s3: S3Client) -> Bucket:
@@ -28,7 +29,7 @@ def make_bucket(origin: OriginServer, s3: S3Client) -> Bucket:
 @pytest.fixture
 def bucket(origin: OriginServer, s3: S3Client) -> Bucket:
     made = make_bucket(origin, s3)
-    version = made.publish(TITLES)
+    version = made.publish(TITLES, released=RELEASED)
     made.plan(dict.fromkeys(BOXES, ("tt1", "tt-de")), version)
     return made
 
@@ -54,7 +55,7 @@ def service(stopped: Service) -> Iterator[Service]:
 def shared(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S3Client) -> Iterator[Service]:
     """One service for all tests of a module that only ask it."""
     made = make_bucket(origin, s3)
-    version = made.publish(TITLES)
+    version = made.publish(TITLES, released=RELEASED)
     made.plan(dict.fromkeys(BOXES, ("tt1", "tt-de")), version)
     one = Service(tmp_path_factory.mktemp("steering"), made)
     one.write()

@@ -84,8 +84,16 @@ class Bucket:
         self.versions += 1
         return f"20261121T{self.versions:06d}Z-0a1b2c"
 
-    def publish(self, titles: Mapping[str, tuple[str, ...] | None], broken: tuple[str, ...] = ()) -> str:
-        """A catalog of these titles, each with its countries; the entries of ``broken`` are no JSON."""
+    def publish(
+        self,
+        titles: Mapping[str, tuple[str, ...] | None],
+        broken: tuple[str, ...] = (),
+        released: Mapping[str, int] | None = None,
+    ) -> str:
+        """A catalog of these titles, each with its countries; the entries of ``broken`` are no JSON.
+
+        ``released`` has the dates of those that have one.
+        """
         version = self.version()
         refs = []
         for title, countries in titles.items():
@@ -97,6 +105,7 @@ class Bucket:
             entry = catalog.TitleEntry(
                 title, 1, 1.0, objects, f"{title}/master.m3u8", f"{title}/manifest.mpd", countries
             )
+            entry = msgspec.structs.replace(entry, released_at=(released or {}).get(title))
             key = catalog.entry_key(version, title)
             self.put(key, b"{" if title in broken else encode(entry))
             refs.append(catalog.TitleRef(title, key, 16, 1))

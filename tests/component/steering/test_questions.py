@@ -119,6 +119,7 @@ def test_the_scheme_is_not_case_sensitive(shared: Service, scheme: str) -> None:
     [
         ({"title": "tt-de"}, Problem.NOT_LICENSED, "names no country"),
         ({"title": "tt-de", "country": "FR"}, Problem.NOT_LICENSED, "FR"),
+        ({"title": "tt-soon"}, Problem.NOT_RELEASED, "549755813888"),
         ({"title": "tt2"}, Problem.UNKNOWN_TITLE, ""),
         ({"title": "tt1."}, Problem.UNKNOWN_TITLE, ""),
     ],
@@ -145,6 +146,11 @@ def test_a_session_stays_until_its_appliance_fails_it_and_then_with_the_next(sha
     moved = shared.steer(session="stays-put", exclude=first[:1]).json["candidates"][0]["appliance"]
     assert moved not in first
     assert shared.steer(session="stays-put").json["candidates"][0]["appliance"] == moved
+
+
+def test_a_title_is_answered_from_its_date_on(shared: Service) -> None:
+    shared.beat()
+    assert shared.steer(title="tt-out").status == 200
 
 
 def test_a_licensed_country_is_answered(shared: Service) -> None:

@@ -1,0 +1,126 @@
+"""Changes the catalog's index: a title in, or a title out, and everything else carried over.
+
+Two at once: those of one user on one machine take turns. Between machines, latest is replaced only as it
+was read (If-Match), and the loser carries the winner's change over and tries again. An S3 that ignores
+If-Match on PUT (JuiceFS's gateway does) protects nobody: there the later of two machines within one round
+trip drops the earlier one's change, which must be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from contracts import catalog
+from contracts.catalog import CatalogIndex, Latest, Removed, TitleEntry, TitleRef
+from contracts.documents import encode
+from daemon.s3 import S3Error, explained
+from fill.publish.turn import catalog_turn
+from fill.s3documents import put_document, read_index, read_latest
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_ATTEMPTS: Final = 10
+"""Each fails only because another publisher has just succeeded."""
+_REMEMBERED_S: Final = 400 * 86_400
+"""For so long a removed title is named: an appliance that was away for longer has nothing that is still wanted."""
+_MAX_REMEMBERED: Final = 50_000
+
+
+Index = TypeVar("Index", CatalogIndex, CatalogIndex | None)
+
+
+class NotListed(Exception):
+    """The catalog lists no such title."""
+
+
+def write_catalog(client: S3Client, bucket: str, version: str, entry: TitleEntry) -> CatalogIndex:
+    """Makes ``version`` the catalog: all titles it had, with ``entry`` new or in its own place.
+
+    Raises `S3Error`, and `BadDocument` when the catalog that is there cannot be believed.
+    """
+    key = catalog.entry_key(version, entry.title)
+    put_document(client, bucket, key, encode(entry))
+    size = sum(item.size for item in entry.objects)
+    ref = TitleRef(entry.title, key, size, entry.published_at, entry.released_at, entry.tags)
+
+    def add(before: CatalogIndex) -> CatalogIndex:
+        titles = [*(other for other in before.titles if other.title != entry.title), ref]
+        removed = tuple(gone for gone in before.removed if gone.title != entry.title)
+        return CatalogIndex(version, tuple(sorted(titles, key=lambda item: item.title)), removed)
+
+    return _change(client, bucket, version, add)
+
+
+def remove_title(client: S3Client, bucket: str, version: str, title: str, now: int) -> CatalogIndex | None:
+    """Makes ``version`` the catalog: all titles it had but ``title``; None where it was removed before.
+
+    Raises `NotListed`, `S3Error`, and `BadDocument`.
+    """
+
+    def drop(before: CatalogIndex) -> CatalogIndex | None:
+        titles = tuple(other for other in before.titles if other.title != title)
+        if len(titles) == len(before.titles):
+            if any(gone.title == title for gone in before.removed):
+                return None
+            raise NotListed(f"{title}: is not in the catalog")
+        kept = [gone for gone in before.removed if gone.removed_at > now - _REMEMBERED_S]
+        return CatalogIndex(version, titles, (*kept[-_MAX_REMEMBERED + 1 :], Removed(title, now)))
+
+    return _change(client, bucket, version, drop)
+
+
+def _change(client: S3Client, bucket: str, version: str, change: Callable[[CatalogIndex], Index]) -> Index:
+    with catalog_turn(f"{client.meta.endpoint_url}/{bucket}"):
+        for _ in range(_ATTEMPTS):
+            seen = etag_of(client, bucket, catalog.LATEST_KEY)
+            latest = read_latest(client, bucket, catalog.LATEST_KEY)
+            before = (
+                CatalogIndex(version, ()) if latest is None else read_index(client, bucket, latest.version)
+            )
+            index = change(before)
+            if index is None:
+                return index
+            put_document(client, bucket, catalog.index_key(version), encode(index))
+            if _replace_latest(client, bucket, version, seen):
+                return index
+    raise S3Error(f"s3://{bucket}/{catalog.LATEST_KEY}: others replaced it {_ATTEMPTS} times; do it again")
+
+
+def _replace_latest(client: S3Client, bucket: str, version: str, seen: str | None) -> bool:
+    """Writes latest, if it is still the one with the ETag ``seen`` (None: not there at all)."""
+    body = encode(Latest(version))
+    key = catalog.LATEST_KEY
+    # For an S3 that ignores the condition; one round trip remains.
+    if etag_of(client, bucket, key) != seen:
+        return False
+    try:
+        if seen is None:
+            client.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
+            )
+        else:
+            client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=seen)
+    except Exception as error:
+        if _code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            return False
+        raise explained(error, bucket, key) from error
+    return True
+
+
+def etag_of(client: S3Client, bucket: str, key: str) -> str | None:
+    """None where there is no such object; raises `S3Error`."""
+    try:
+        return client.head_object(Bucket=bucket, Key=key)["ETag"]
+    except Exception as error:
+        said = explained(error, bucket, key)
+        if said.missing:
+            return None
+        raise said from error
+
+
+def _code(error: Exception) -> str:
+    from botocore.exceptions import ClientError
+
+    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""

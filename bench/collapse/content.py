@@ -19,7 +19,7 @@ from bench.edge.servers import wait_open
 from contracts.catalog import CatalogObject, Kind, TitleEntry, media_key
 from daemon.s3 import open_client
 from demo.origin import OriginServer
-from fill.publish.upload import write_catalog
+from fill.publish.index import write_catalog
 from fill.version import version_name
 from tests.appliance import free_port, published
 

@@ -128,7 +128,8 @@ def age_factors(history: History, factors: Vector, half_life_days: float) -> Vec
         next_bytes += np.bincount(at, plain[taking_part, column], steps)[:steps]
         level_bytes += np.bincount(at, known, steps)[:steps]
         counted += np.bincount(at[known > 0], minlength=steps)[:steps]
-    ratios = np.divide(next_bytes, level_bytes, out=np.ones(steps), where=level_bytes > 0)
+    # Less than a byte is no level, and to divide by it no ratio.
+    ratios = np.divide(next_bytes, level_bytes, out=np.ones(steps), where=level_bytes >= 1)
     return np.where(counted >= _MIN_OF_AN_AGE, np.clip(ratios, *_FACTOR_BOUNDS), 1.0)
 
 

@@ -85,6 +85,12 @@ def test_without_enough_titles_of_an_age_nothing_is_learned_of_it() -> None:
     assert age_factors(history(series, [1]), np.ones(7), 4.0).tolist() == [1.0] * 10
 
 
+def test_a_level_of_next_to_nothing_teaches_no_course() -> None:
+    series = np.zeros((30, 3))
+    series[:, 1], series[:, 2] = 1e-300, 1e15
+    assert age_factors(history(series, [1] * 30), np.ones(7), 4.0).tolist() == [1.0] * 10
+
+
 @given(
     st.lists(st.lists(st.floats(0, 1e15), min_size=20, max_size=20), min_size=1, max_size=5),
     st.floats(0.25, 90),

@@ -14,6 +14,25 @@ from daemon.config import load
 from daemon.s3 import S3Config
 
 
+class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the state lies: in a file of this process, or in NATS JetStream for several replicas."""
+
+    engine: Literal["local", "nats"] = "local"
+    servers: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^(nats|tls)://[^\s/@]{1,255}\Z")], ...], Meta(max_length=32)
+    ] = ()
+    credentials_file: Annotated[str, Meta(pattern="^/")] | None = None
+    """Of a NATS user, as nsc writes it."""
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    """Of the bucket, in a NATS cluster; counts when it is made."""
+
+    def __post_init__(self) -> None:
+        if self.engine == "nats" and not self.servers:
+            raise ValueError("store: servers: at least one is expected, such as nats://192.0.2.1:4222")
+        if self.engine == "local" and self.servers:
+            raise ValueError("store: servers: they are for engine: nats")
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fleet: Annotated[str, Meta(description="path of the fleet file")]
     origin: S3Config
@@ -41,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[str, Meta(pattern="^/", description="JWK Set with the planner's public key")] | None
     ) = None
     """Plans that are not signed with it are refused; without it they are believed as they are."""
+    store: Store = Store()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __post_init__(self) -> None:

@@ -40,6 +40,8 @@ class Heard:
     at: float
     issued_at: float
     beat: Heartbeat
+    told: bool = False
+    """By another replica; the appliance may say the same here in a moment."""
 
 
 class FleetView:
@@ -90,16 +92,18 @@ class FleetView:
         }
         self._sites = {site.id: _site_view(site, known) for site in roster.fleet.sites}
 
-    def hear(self, beat: Heartbeat, issued_at: float, now: float) -> State:
+    def hear(self, beat: Heartbeat, issued_at: float, now: float, *, told: bool = False) -> State:
         """Takes a (verified) heartbeat whose token was made at ``issued_at``; the state it leads to.
 
         Raises `Replayed` on one that is not newer: by its sequence within a boot, by the time of its
         token across boots, for a heartbeat of an ended boot that is sent again would undo the new one.
+        One that another replica has ``told`` may be heard once more, from the appliance itself.
         """
         name = beat.appliance
         before = self._heard.get(name)
         if before is not None:
-            if before.beat.boot == beat.boot and beat.sequence <= before.beat.sequence:
+            again = before.told and not told and beat.sequence == before.beat.sequence
+            if before.beat.boot == beat.boot and beat.sequence <= before.beat.sequence and not again:
                 raise Replayed(f"sequence {beat.sequence} of boot {beat.boot} was heard already")
             if before.beat.boot != beat.boot and issued_at < before.issued_at:
                 raise Replayed(
@@ -108,7 +112,7 @@ class FleetView:
         if beat.routes is not None:
             self.routes.hear(name, beat.routes)
             beat = msgspec.structs.replace(beat, routes=None)  # thousands of strings that nobody needs again
-        self._heard[name] = Heard(now, issued_at, beat)
+        self._heard[name] = Heard(now, issued_at, beat, told)
         state = self.health.hear(name, draining=beat.draining, now=now)
         self._settle()
         load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)

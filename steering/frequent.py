@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -33,6 +33,8 @@ class Frequent:
         self._revocations = revocations
         self._requests_per_s = requests_per_s
         self._budgets: dict[ApiKey, Budget] = {}
+        self.pass_on: Callable[[heartbeat.Heartbeat, float], None] | None = None
+        """To other replicas, where there are some."""
         self._catching_up: asyncio.Task[None] | None = None
         self.keys: KeyRing | None = None
         """Of appliances; None: those of the fleet file alone."""
@@ -83,6 +85,8 @@ class Frequent:
             if beat.appliance != speaker.appliance:
                 raise Refused(Problem.IDENTITY_REFUSED, f"{speaker.appliance} speaks for {beat.appliance}")
             state = view.hear(beat, speaker.issued_at, time.monotonic())
+            if self.pass_on is not None:
+                self.pass_on(beat, speaker.issued_at)
         except (TokenRefused, Replayed) as error:
             raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
         except BadDocument as error:

@@ -38,6 +38,7 @@ from steering.manifests import Manifests
 from steering.memory import Memory
 from steering.prober import Prober, look_up
 from steering.rendering import failure
+from steering.replicas import Replicas
 from steering.roster import Roster
 from steering.store import Kind, Store, StoreError
 from steering.store.local import FILE_NAME as STORE_NAME
@@ -62,7 +63,6 @@ def serve(config: Config) -> int:
     api_keys = load_api_keys(paths.api_keys)
     geoip = None if config.geoip is None else GeoIp(Path(config.geoip))
     view = FleetView(Roster.read(Path(config.fleet)), locate=None if geoip is None else geoip.locate)
-    store = LocalStore(paths.state_dir / STORE_NAME)
     plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
     reader = ContentReader(config.origin, plan_keys)
     host, port = config.address
@@ -74,16 +74,17 @@ def serve(config: Config) -> int:
         raise CommandError(f"listen: {config.listen}: {error.strerror}") from None
     manifests = Manifests(lambda key: _aside(reader.manifest, key))
     api = Api(config, view, signer, api_keys, manifests, load_public(paths))
-    uvloop.run(_run(config, api, reader, store, sock))
+    uvloop.run(_run(config, api, reader, sock))
     return 0
 
 
-async def _run(config: Config, api: Api, reader: ContentReader, store: Store, sock: socket.socket) -> None:
+async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.socket) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
+    store = await _open_store(config, api)
     memory = await _recall(config, api, store)
     runner = web.AppRunner(
         api.application(),
@@ -129,6 +130,21 @@ async def _run(config: Config, api: Api, reader: ContentReader, store: Store, so
     event(log, "stopped")
     for ended in done:
         ended.result()  # a chore ends only by failing: let that be seen
+
+
+async def _open_store(config: Config, api: Api) -> Store:
+    """Raises `ConfigError`, `CommandError`."""
+    asked = config.store
+    if asked.engine == "local":
+        return LocalStore(Path(config.state_dir) / STORE_NAME)
+    from steering.store.nats import open_store  # only who has replicas loads it
+
+    try:
+        store = await open_store(asked.servers, replicas=asked.replicas, credentials=asked.credentials_file)
+    except StoreError as error:
+        raise CommandError(str(error)) from None
+    api.frequent.pass_on = Replicas(store, store, api.view, api.answering.sessions).pass_on
+    return store
 
 
 async def _recall(config: Config, api: Api, store: Store) -> Memory:

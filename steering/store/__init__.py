@@ -75,4 +75,14 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = ["MAX_VALUE_BYTES", "Entry", "Kind", "Listener", "Store", "StoreError", "Write"]
+class Bus(Protocol):
+    """What replicas tell one another in passing: nothing of it is kept, and some of it may be lost."""
+
+    def tell(self, message: bytes) -> None:
+        """Sends it to every other replica, soon; nothing is raised."""
+
+    def hear(self, listener: Callable[[bytes], None]) -> None:
+        """While the store runs, ``listener`` is called with what others tell."""
+
+
+__all__ = ["MAX_VALUE_BYTES", "Bus", "Entry", "Kind", "Listener", "Store", "StoreError", "Write"]

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.js.api import KeyValueConfig, StorageType
 from nats.js.client import JetStreamContext
@@ -41,7 +42,10 @@ _WAIT_S: Final = 5.0
 _PART_BYTES: Final = 512 << 10
 _WHOLE: Final = b"\x00"
 _PARTED: Final = b"\x01"
+_AT_ONCE: Final = 200
 _TRIES: Final = 5
+_TELLING: Final = 20_000
+"""Messages that wait for NATS: a heartbeat of every appliance of a large fleet."""
 _AGAIN_S: Final = 1.0
 _WRONG_LAST_SEQUENCE: Final = 10071
 """JetStream's err_code of an expected revision that is not the last."""
@@ -60,6 +64,16 @@ class NatsStore:
         self._bucket = bucket
         self._listeners: dict[Kind, list[Listener]] = {}
         self._seen: dict[Kind, dict[str, int]] = {}
+        self._told: list[Callable[[bytes], None]] = []
+        self._telling: asyncio.Queue[bytes] = asyncio.Queue(_TELLING)
+
+    def tell(self, message: bytes) -> None:
+        if self._telling.full():
+            self._telling.get_nowait()  # NATS is away: the newest is worth most
+        self._telling.put_nowait(message)
+
+    def hear(self, listener: Callable[[bytes], None]) -> None:
+        self._told.append(listener)
 
     async def load(self, kind: Kind) -> dict[str, Entry]:
         with _said():
@@ -71,13 +85,17 @@ class NatsStore:
 
     async def write(self, writes: Sequence[Write]) -> None:
         with _said():
-            for write in writes:
-                if write.value is None:
-                    await self._bucket.delete(_key(write.kind, write.name))
-                else:
-                    body = await self._body(write.kind, write.name, write.value)
-                    await self._bucket.put(_key(write.kind, write.name), body)
-                await self._sweep(write.kind, write.name, write.value)
+            for at in range(0, len(writes), _AT_ONCE):
+                # Sent in order, one after the other; only their confirmations are waited for together.
+                await asyncio.gather(*(self._put(write) for write in writes[at : at + _AT_ONCE]))
+
+    async def _put(self, write: Write) -> None:
+        if write.value is None:
+            await self._bucket.delete(_key(write.kind, write.name))
+        else:
+            body = await self._body(write.kind, write.name, write.value)
+            await self._bucket.put(_key(write.kind, write.name), body)
+        await self._sweep(write.kind, write.name, write.value)
 
     async def replace(self, kind: Kind, name: str, value: bytes | None, revision: int) -> bool:
         key = _key(kind, name)
@@ -108,10 +126,24 @@ class NatsStore:
         async with asyncio.TaskGroup() as group:
             for kind in self._listeners:
                 group.create_task(self._follow(kind))
+            if self._told:
+                group.create_task(self._talk())
 
     async def close(self) -> None:
         with contextlib.suppress(Error, TimeoutError):
             await self._client.close()
+
+    async def _talk(self) -> None:
+        async def told(message: Msg) -> None:
+            for listener in self._told:
+                listener(message.data)
+
+        # It stays subscribed through every reconnection.
+        await self._client.subscribe(f"{BUCKET}.told", cb=told)
+        while True:
+            message = await self._telling.get()
+            with contextlib.suppress(Error, TimeoutError):
+                await self._client.publish(f"{BUCKET}.told", message)
 
     async def _follow(self, kind: Kind) -> None:
         while True:
@@ -247,6 +279,7 @@ async def open_store(
         reconnect_time_wait=0.5,
         ping_interval=2,
         max_outstanding_pings=2,
+        no_echo=True,
         user_credentials=credentials,
         error_cb=quiet,
     )

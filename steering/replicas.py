@@ -1,0 +1,109 @@
+"""What the replicas of steering tell one another: heartbeats as they are heard, and who plays.
+
+An appliance may speak to one replica or to all: each passes on what it hears, so that every one of them answers
+from the same fleet. The bus is the operator's own, and what comes over it was verified by who passed it on.
+Routes are not passed on: their changes count from what a replica has told the appliance that it knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from contracts.heartbeat import Heartbeat
+from daemon.log import event
+from steering.fleet import FleetView, Replayed
+from steering.sessions import Session, Sessions
+from steering.store import Bus, Entry, Kind, Store
+
+log = logging.getLogger("steering")
+
+_MAX_BYTES: Final = 900 << 10
+"""NATS takes messages of 1 MiB. Beyond are heartbeats that miss more than 13,000 titles."""
+_LATE_S: Final = 4.0
+"""What was heard longer ago says nothing of now: a bus, or a replica, that was held up gets it all at once."""
+_SAY_AGAIN_S: Final = 60.0
+
+
+class Passed(msgspec.Struct, omit_defaults=True):
+    """A heartbeat and when it was heard, in seconds since 1970: the replicas' clocks agree as servers' do."""
+
+    beat: Heartbeat
+    issued_at: float
+    heard_at: float
+    version: int = 1
+
+
+class Replicas:
+    """``clock`` is monotonic, ``wall`` is seconds since 1970."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        view: FleetView,
+        sessions: Sessions,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._bus = bus
+        self._view = view
+        self._sessions = sessions
+        self._clock = clock
+        self._wall = wall
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(Passed).decode
+        self._session = msgspec.msgpack.Decoder(Session).decode
+        self._said_at = float("-inf")
+        bus.hear(self._told)
+        store.watch(Kind.SESSION, self._played)
+
+    def pass_on(self, beat: Heartbeat, issued_at: float) -> None:
+        """Tells the others what was heard here just now."""
+        raw = self._encode(Passed(msgspec.structs.replace(beat, routes=None), issued_at, self._wall()))
+        if len(raw) > _MAX_BYTES:
+            event(log, "heartbeat not passed on", logging.WARNING, appliance=beat.appliance, bytes=len(raw))
+            return
+        self._bus.tell(raw)
+
+    def _told(self, raw: bytes) -> None:
+        try:
+            passed = self._decode(raw)
+        except msgspec.MsgspecError as error:
+            event(log, "message of another replica not understood", logging.WARNING, why=str(error))
+            return
+        late_s = self._wall() - passed.heard_at
+        if late_s > _LATE_S:
+            self._is_late(late_s)
+        elif passed.beat.appliance in self._view.roster.appliances:
+            with contextlib.suppress(Replayed):  # the appliance told us itself
+                self._view.hear(passed.beat, passed.issued_at, self._clock(), told=True)
+
+    def _is_late(self, late_s: float) -> None:
+        now = self._clock()
+        if now - self._said_at >= _SAY_AGAIN_S:
+            self._said_at = now
+            event(
+                log,
+                "heartbeats of another replica come late, or its clock and ours differ",
+                logging.WARNING,
+                late_s=round(late_s, 1),
+            )
+
+    def _played(self, name: str, entry: Entry | None) -> None:
+        """Somebody wrote down a session: us, or another replica."""
+        if entry is None or name in self._sessions.unsaved:
+            return  # ended, which we see for ourselves; or we know better, and are about to say so
+        try:
+            session = self._session(entry.value)
+        except msgspec.MsgspecError:
+            return  # of a newer version: its player is as unknown here as after a restart
+        now = self._wall()
+        if session.expires_at > now and self._sessions.get(name, now) != session:
+            self._sessions.put(name, session, now)
+            self._sessions.unsaved.discard(name)

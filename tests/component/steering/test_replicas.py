@@ -1,0 +1,141 @@
+"""Three replicas on one NATS server: the same answers from each, whichever an appliance speaks to, while one is up."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from demo.origin import OriginServer
+from tests.component.steering.conftest import TITLES, make_bucket
+from tests.component.steering.service import BOXES, Bucket, Service, wait_until
+from tests.natsserver import NatsServer, nats_server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    with nats_server(tmp_path / "jetstream") as running:
+        yield running
+
+
+class Replicas:
+    """They share the keys, as an operator gives every replica the same state_dir's files."""
+
+    def __init__(self, folder: Path, bucket: Bucket, nats: NatsServer) -> None:
+        self._folder = folder
+        self._bucket = bucket
+        self._nats = nats
+        self._first: Service | None = None
+        self.running = ExitStack()
+
+    def start(self, name: str) -> Service:
+        root = self._folder / name
+        root.mkdir()
+        made = Service(root, self._bucket)
+        made.write(store={"engine": "nats", "servers": [self._nats.url]})
+        if self._first is None:
+            made.init()
+            self._first = made
+        else:
+            made.key = self._first.key
+            (root / "state").mkdir()
+            for file in (self._first.root / "state").iterdir():
+                (root / "state" / file.name).write_bytes(file.read_bytes())
+        self.running.enter_context(made.running())
+        made.wait_ready()
+        return made
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, origin: OriginServer, s3: S3Client, nats: NatsServer) -> Iterator[Replicas]:
+    bucket = make_bucket(origin, s3)
+    bucket.plan(dict.fromkeys(BOXES, ("tt1", "tt-de")), bucket.publish(TITLES))
+    made = Replicas(tmp_path, bucket, nats)
+    with made.running:
+        yield made
+
+
+def order(service: Service, session: str) -> list[str]:
+    answer = service.steer(session=session)
+    return [item["appliance"] for item in answer.json["candidates"]] if answer.status == 200 else []
+
+
+def states(service: Service) -> dict[str, str]:
+    return {box["id"]: box["state"] for box in service.get("/v1/fleet").json["appliances"]}
+
+
+def test_all_answer_alike_while_one_is_up(replicas: Replicas) -> None:
+    one, two, three = (replicas.start(name) for name in ("one", "two", "three"))
+
+    def heard_everywhere(*services: Service) -> bool:
+        one.beat()  # to the first alone
+        return all(set(states(service).values()) == {"serving"} for service in services)
+
+    wait_until("all know the fleet", lambda: heard_everywhere(one, two, three))
+    answers = [order(service, "same-session") for service in (one, two, three)]
+    assert answers[0] == answers[1] == answers[2]
+    assert set(answers[0]) == set(BOXES)
+
+    path = "/v1/steer/only-at-one/hls"
+    asked = order(one, "only-at-one")
+    wait_until("the session is known to all", lambda: two.ask(path).status == 200)
+    assert two.ask(path).json["PATHWAY-PRIORITY"][0] == asked[0]
+
+    # One is killed, and what it was told is with the others.
+    assert three.process is not None
+    three.process.kill()
+    one.beat(asked[0], draining=True)
+    wait_until("two hears of it from one", lambda: states(two)[asked[0]] == "draining")
+    assert asked[0] not in order(two, "another-one")
+
+    # One is cut off and comes back; nobody's start fails at the other, and it learns what it missed.
+    assert two.process is not None
+    two.process.send_signal(signal.SIGSTOP)
+    try:
+        one.beat(*(set(BOXES) - {asked[0]}))
+        one.beat(asked[0], draining=False)
+        assert asked[0] in order(one, "meanwhile-1")
+    finally:
+        two.process.send_signal(signal.SIGCONT)
+    wait_until("it has caught up", lambda: heard_everywhere(two))
+
+    # A late joiner knows sessions at once, and the fleet with its next heartbeats.
+    late = replicas.start("late")
+    assert late.ask(path).status in {200, 503}
+    wait_until("it knows the fleet", lambda: heard_everywhere(late))
+    wait_until("it answers alike", lambda: order(late, "same-session") == order(one, "same-session"))
+
+
+def test_a_heartbeat_to_every_replica_is_taken_by_every_replica(replicas: Replicas) -> None:
+    """Each hears it from the appliance and from the other: neither calls it a replay."""
+    one, two = replicas.start("one"), replicas.start("two")
+    for _ in range(20):
+        one.sequence = two.sequence = max(one.sequence, two.sequence)
+        two.boot = one.boot
+        one.beat()
+        two.beat()
+
+
+def test_without_nats_it_says_so_in_one_line(tmp_path: Path, bucket: Bucket) -> None:
+    service = Service(tmp_path, bucket)
+    service.write()
+    service.init()
+    service.write(store={"engine": "nats", "servers": ["nats://127.0.0.1:9"]})
+    done = service.run("serve")
+    assert done.returncode == 1
+    assert "NATS: no answer within 5 s of nats://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    service.config.write_text(
+        yaml.safe_dump(yaml.safe_load(service.config.read_text()) | {"store": {"engine": "nats"}})
+    )
+    done = service.run("serve")
+    assert done.returncode == 2
+    assert "servers: at least one is expected" in done.stderr

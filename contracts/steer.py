@@ -66,11 +66,12 @@ class SteerResponse(msgspec.Struct, frozen=True):
     ttl_s: int
     candidates: tuple[Candidate, ...]
     token: str
+    expires_at: Annotated[int, Meta(description="seconds since 1970")]
     hls: Annotated[
         str, Meta(description="one URL for a player that steers by itself: all candidates, in order")
-    ]
-    dash: str
-    expires_at: Annotated[int, Meta(description="seconds since 1970")]
+    ] = ""
+    """Empty from a steering that does not know it yet."""
+    dash: str = ""
 
 
 class RevokeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

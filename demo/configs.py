@@ -50,6 +50,13 @@ def write_secret(path: Path, text: str) -> None:
         file.write(text)
 
 
+_LADDER: Final = [
+    {"name": "360p", "height": 360, "bitrate_bps": 560_000},
+    {"name": "480p", "height": 480, "bitrate_bps": 1_000_000},
+    {"name": "720p", "height": 720, "bitrate_bps": 3_000_000},
+]
+
+
 def write_steering(layout: Layout, origin: Origin) -> None:
     layout.jwks.parent.mkdir(exist_ok=True)
     _write(
@@ -120,7 +127,8 @@ def write_planner(layout: Layout, origin: Origin) -> None:
             "origin": s3_section(layout, origin),
             "planner": {"fleet": str(layout.config("fleet")), "signing_key": str(layout.plan_signing_key)},
             # Somebody sits there and waits: bits are cheap here, and seconds are not.
-            "publish": {"preset": "ultrafast"},
+            # Three rungs and no trial encodes: one waits for them.
+            "publish": {"preset": "ultrafast", "per_title": False, "ladder": _LADDER},
         },
     )
 

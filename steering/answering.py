@@ -58,7 +58,7 @@ class Answering:
         candidates = tuple([_candidate(item, title, token) for item in chosen])
         base = f"{self._config.public_url}/URISigningPackage={token}/"
         return SteerResponse(
-            session, TTL_S, candidates, token, base + title.hls, base + title.dash, expires_at
+            session, TTL_S, candidates, token, expires_at, base + title.hls, base + title.dash
         )
 
     def playable(self, asked: SteerRequest, wall: float) -> Title:

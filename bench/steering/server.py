@@ -30,7 +30,6 @@ from steering.config import Config
 from steering.content import Content, ContentReader
 from steering.keys import Paths, Signer, load_public, make
 from steering.manifests import Manifests
-from steering.store.local import LocalStore
 
 KEYS = 64
 """Appliances share them: what a signature takes to verify is the same."""
@@ -83,7 +82,7 @@ def main() -> None:
     gc.freeze()
     ready_s = round(time.monotonic() - began, 1)
     print(json.dumps({"port": port, "key": key, "made_s": ready_s}), flush=True)
-    uvloop.run(serve._run(config, api, _Kept(), LocalStore(paths.state_dir / "steering.sqlite"), sock))
+    uvloop.run(serve._run(config, api, _Kept(), sock))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-edge bench-store bench-demand bench-pagecache bench-live bench-publish bench-collapse bench-conformance bench-planet bench-steering bench-popularity soak wheel lock clean
+.PHONY: help demo test lint bench bench-edge bench-store bench-fill bench-demand bench-pagecache bench-live bench-publish bench-collapse bench-conformance bench-planet bench-steering bench-popularity soak wheel lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,13 +21,16 @@ lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: bench-edge bench-store bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering bench-popularity ## every comparison, as tables
+bench: bench-edge bench-store bench-fill bench-demand bench-pagecache bench-live bench-collapse bench-conformance bench-planet bench-steering bench-popularity ## every comparison, as tables
 
 bench-edge: $(VENV)/.dev ## one edge worker beside nginx, same run
 	@$(BIN)/python -m bench.edge $(BENCH_ARGS)
 
 bench-store: $(VENV)/.dev ## a store of a million objects: start, memory, end
 	@$(BIN)/python -m bench.store $(BENCH_ARGS)
+
+bench-fill: $(VENV)/.dev ## fill run beside s5cmd, from the same S3
+	@$(BIN)/python -m bench.fill $(BENCH_ARGS)
 
 bench-demand: $(VENV)/.dev ## the demand cache beside LRU, S3-FIFO, SIEVE and W-TinyLFU
 	@$(BIN)/python -m bench.demand $(DEMAND_ARGS)

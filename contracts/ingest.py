@@ -9,7 +9,7 @@ one answer to each request, in order. The socket's file permissions are the auth
       | Reserve(object)    ------------------->  finds room on a disk, makes the incomplete file
       | <-----------  Reserved(path, verified)  or Held or Refused
       | pwrite(a verified slice) into path
-      | Wrote(key, slice)  ------------------->  hashes it, counts and serves it from now on
+      | Wrote(key, slices) ------------------->  hashes it, counts and serves it from now on
       | <-------------------  Noted  or Held or Refused
       | Abort(key, errno)  ------------------->  only when pwrite fails: drops it, may blame the disk
       | <------------------------------- Noted
@@ -47,6 +47,7 @@ class Refusal(enum.Enum):
     CORRUPT = "corrupt"  # the named slices are dropped: fetch them again
     UNKNOWN = "unknown"  # not reserved, or no longer (evicted, purged, replaced): reserve again
     DISK = "disk"  # the disk failed underneath: reserve again, another disk is chosen
+    IDENTITY = "identity"  # no token for this audience: fill without it
     CONTRACT = "contract"  # the two programs are of different versions: stop
 
 
@@ -67,7 +68,9 @@ class Commit(msgspec.Struct, frozen=True, tag="commit"):
 
 
 class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
-    """The slice is in the reserved file. Not believed: the storekeeper reads it back.
+    """The slices are in the reserved file. Not believed: the storekeeper reads them back. With the ``inode`` of
+    the file that was written it takes the word of an agent that verified them for most: it looks whether this
+    is still the reserved file, whether anything was written there, and reads back one slice of sixteen.
 
     Answered by `Noted`, by `Held` when pull-through completed the object meanwhile, or by `Refused`.
     """
@@ -75,6 +78,8 @@ class Wrote(msgspec.Struct, frozen=True, tag="wrote"):
     key: Key
     etag: Annotated[ETag, Meta(description="of the object that was reserved")]
     index: Annotated[int, Meta(ge=0)]
+    count: Annotated[int, Meta(ge=1, le=1 << 20, description="of slices, from `index` on")] = 1
+    inode: Annotated[int, Meta(ge=0, description="st_ino of the file; 0 is not known")] = 0
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
@@ -89,6 +94,24 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
     """What is here? Answered by `Holdings`."""
+
+
+class Which(msgspec.Struct, frozen=True, tag="which"):
+    """Which of these are complete? Answered by `Adopted`; nothing is adopted."""
+
+    keys: tuple[str, ...]
+
+
+class Token(msgspec.Struct, frozen=True, tag="token"):
+    """Who are we to ``audience``, an appliance to fill from? Answered by `Issued`, or `Refused`."""
+
+    audience: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z")]
+
+
+class Issued(msgspec.Struct, frozen=True, tag="issued"):
+    """An identity token that is good for a minute: the agent itself holds no key."""
+
+    token: str
 
 
 class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
@@ -136,8 +159,8 @@ class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
     incomplete: tuple[Incomplete, ...]
 
 
-Request: TypeAlias = Adopt | Reserve | Wrote | Abort | Commit | Ask
-Reply: TypeAlias = Adopted | Reserved | Held | Noted | Committed | Refused | Holdings
+Request: TypeAlias = Adopt | Reserve | Wrote | Abort | Commit | Ask | Which | Token
+Reply: TypeAlias = Adopted | Reserved | Held | Noted | Committed | Refused | Holdings | Issued
 
 encode = msgspec.msgpack.Encoder().encode
 decode_request = msgspec.msgpack.Decoder(Request).decode

@@ -39,6 +39,7 @@ class Problem(enum.Enum):
     INTERNAL = (500, "The server failed; the cause is in its log")
     UPSTREAM = (502, "The object could not be fetched from upstream")
     UNAVAILABLE = (503, "Not able to serve now")
+    NOT_STORED = (504, "Not stored here, and only what is stored was asked for")
     LOOP = (508, "The request has been here before")
     UPSTREAM_SLOW = (504, "Upstream did not answer in time")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import enum
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -82,6 +83,9 @@ _ADVICE: Final = {
 }
 
 
+_code = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>").search
+
+
 class S3Error(Exception):
     """What S3 said or did, in one line that names the bucket and the object; ``trouble`` says what to do.
 
@@ -136,6 +140,8 @@ def open_client(config: S3Config, attempts: int = 3) -> S3Client:
             connect_timeout=config.connect_timeout_s,
             read_timeout=config.read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": attempts},
+            # A signed URL too: without this boto3 signs those as S3 did in 2006, which newer regions refuse.
+            signature_version="s3v4",
             # Buckets on a host that is an address have no name of their own in DNS.
             s3={"addressing_style": "path" if config.endpoint_url else "auto"},
             # Only where S3 requires one: not every S3 server knows the newer checksum trailers.
@@ -172,14 +178,9 @@ def explained(error: Exception, bucket: str, key: str = "") -> S3Error:
     if isinstance(error, S3Error):
         return error
     if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
         about = error.response.get("ResponseMetadata", {})
-        trouble = _CODES.get(code)
-        if trouble is None:
-            trouble = Trouble.BUSY if about.get("HTTPStatusCode", 0) >= 500 else Trouble.ODD
-        named = f"s3://{bucket}" if trouble is Trouble.NO_BUCKET else what
-        wait_s = retry_after_s(about.get("HTTPHeaders", {}))
-        return S3Error(f"{named}: {_ADVICE[trouble]} ({code})", trouble, wait_s)
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        return answered(about.get("HTTPStatusCode", 0), about.get("HTTPHeaders", {}), code, bucket, key)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         message = f"{what}: no S3 credentials: name a credentials_file under origin"
         return S3Error(message, Trouble.NO_CREDENTIALS)
@@ -189,6 +190,27 @@ def explained(error: Exception, bucket: str, key: str = "") -> S3Error:
         trouble = Trouble.UNREACHABLE if _of_the_network(error) else Trouble.ODD
         return S3Error(f"{what}: {_ADVICE[trouble]} ({_one_line(error)})", trouble)
     raise error
+
+
+def answered(status: int, headers: Mapping[str, str], code: str, bucket: str, key: str) -> S3Error:
+    """What an answer of S3 means that is none of success; ``code`` is the one of its body."""
+    trouble = _CODES.get(code)
+    if trouble is None:
+        trouble = Trouble.BUSY if status >= 500 else Trouble.ODD
+    named = f"s3://{bucket}" if trouble is Trouble.NO_BUCKET else f"s3://{bucket}/{key}"
+    return S3Error(f"{named}: {_ADVICE[trouble]} ({code})", trouble, retry_after_s(headers))
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes, bucket: str, key: str) -> S3Error:
+    """As `answered`, of an answer to a URL that boto3 signed: the code stands in ``body``, if there is one."""
+    found = _code(body)
+    return answered(status, headers, found[1].decode() if found else str(status), bucket, key)
+
+
+def no_answer(why: str, bucket: str, key: str) -> S3Error:
+    """Nobody answered, or nobody who went on."""
+    trouble = Trouble.UNREACHABLE
+    return S3Error(f"s3://{bucket}/{key}: {_ADVICE[trouble]} ({why})", trouble)
 
 
 def _of_the_network(error: Exception) -> bool:

@@ -79,10 +79,9 @@ def write_appliance(layout: Layout, origin: Origin, box: Box) -> None:
     disks = [layout.root / box.id / name for name in ("disk1", "disk2")]
     for folder in (*disks, layout.root / box.id / "state", layout.run_dir(box)):
         folder.mkdir(parents=True, exist_ok=True)
-    auth: dict[str, Any] = {"keys_file": str(layout.jwks)}
+    # The tier below pulls through its parent, and the appliances of a site fill from one another.
+    auth = {"keys_file": str(layout.jwks), "peers_file": str(layout.root / "peers.jwks")}
     parents = [other for other in layout.boxes if other.id == box.parent]
-    if not parents:
-        auth["peers_file"] = str(layout.root / "peers.jwks")
     _write(
         layout.config(f"oca-{box.id}"),
         {
@@ -134,7 +133,7 @@ def write_planner(layout: Layout, origin: Origin) -> None:
 
 
 def write_fleet(layout: Layout, keys: Mapping[str, PublicKey]) -> None:
-    """``fleet.yaml``, and ``peers.jwks`` with the keys of those that may pull from a parent."""
+    """``fleet.yaml``, and ``peers.jwks`` with the keys of those that may pull or fill from another."""
     sites: dict[str, dict[str, Any]] = {}
     for box in layout.boxes:
         site = sites.setdefault(
@@ -153,9 +152,7 @@ def write_fleet(layout: Layout, keys: Mapping[str, PublicKey]) -> None:
             }
         )
     _write(layout.config("fleet"), {"sites": list(sites.values())})
-    peers = [
-        {**msgspec.to_builtins(keys[box.id]), "kid": box.id} for box in layout.boxes if box.parent is not None
-    ]
+    peers = [{**msgspec.to_builtins(keys[box.id]), "kid": box.id} for box in layout.boxes]
     (layout.root / "peers.jwks").write_bytes(msgspec.json.encode({"keys": peers}))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -13,26 +12,23 @@ from typing import Any, Final
 from contracts.documents import BadDocument
 from contracts.fleet import Fleet
 from daemon import log as daemon_log
-from daemon.cli import CommandError, Exit, human_bytes, print_json, run
-from daemon.config import ConfigError, load
-from daemon.s3 import S3Error, Trouble, open_client
+from daemon.cli import CommandError, Exit, run
+from daemon.config import load
+from daemon.s3 import S3Error, Trouble
 from fill import plancommands
-from fill.agent.agent import (
-    Agent,
-    AlreadyRunning,
-    NoPlan,
-    NothingPlanned,
-    Summary,
-    newest_plan,
-    only_run,
-)
-from fill.agent.backoff import Patience
-from fill.agent.status import print_status
-from fill.agent.storekeeper import Refused, Storekeeper, StorekeeperGone
+from fill.agent.agent import AlreadyRunning, NoPlan
+from fill.agent.storekeeper import Refused, StorekeeperGone
 from fill.agent.work import NoCatalog
-from fill.config import Agent as AgentConfig
-from fill.config import load_config, load_plan_keys
-from fill.progress import meter
+from fill.config import load_config
+from fill.filling import (
+    RUN,
+    RUN_EXAMPLE,
+    STATUS,
+    STATUS_EXAMPLE,
+    add_run_arguments,
+    run_command,
+    status_command,
+)
 from fill.publishing import (
     PUBLISH,
     PUBLISH_EXAMPLE,
@@ -45,7 +41,6 @@ from fill.publishing import (
     sweep_command,
     unpublish_command,
 )
-from fill.stopping import WindowClosed, closed_by_sigterm
 from fill.version import version_name
 
 DEFAULT_CONFIG: Final = "/etc/nearcast/fill.yaml"
@@ -112,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         "Make the key that signs plans, unless there is one; show its public half.",
         "fill init-key --config configs/fill.yaml",
     )
-    add("run", _run, "Fetch onto this appliance what its plan names.", "fill run --config configs/fill.yaml")
-    add("status", _status, "Say how far the plan is carried out.", "fill status --config configs/fill.yaml")
+    add_run_arguments(add("run", run_command, RUN, RUN_EXAMPLE))
+    add("status", status_command, STATUS, STATUS_EXAMPLE)
     return parser
 
 
@@ -158,80 +153,6 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _some(names: Sequence[str], most: int = 3) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "-"
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    agent = config.need_agent(arguments.config)
-    daemon_log.setup("fill", config.log_level)
-    keys = load_plan_keys(agent, arguments.config)
-    # boto3 asks once: when to ask again is the agent's business.
-    client = open_client(config.origin, attempts=1)
-    bucket = config.origin.bucket
-    patience = Patience(agent.retry, time.sleep, random.random)
-    # The storekeeper first: without it there is nothing to lock for.
-    with Storekeeper(agent.ingest_socket) as storekeeper, only_run(agent.ingest_socket):
-        _refuse_another(storekeeper.holdings().appliance, agent, arguments.config)
-        plan = newest_plan(client, bucket, agent.appliance, patience, keys)
-        work = Agent(client, bucket, storekeeper, plan, patience)
-        try:
-            with closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
-                summary = work.carry_out(bar)
-        except WindowClosed:
-            _say(work.summary, agent.appliance, as_json=arguments.json)
-            raise CommandError("stopped before the end; `fill run` goes on from here", Exit.PARTLY) from None
-    _say(summary, agent.appliance, as_json=arguments.json)
-    if summary.left_out:
-        raise CommandError(
-            f"{len(summary.left_out)} of {summary.objects} objects left out; "
-            f"the first: {next(iter(summary.left_out.values()))}"
-        )
-    return Exit.DONE
-
-
-def _refuse_another(appliance: str, agent: AgentConfig, path: Path) -> None:
-    """Raises `ConfigError` when the storekeeper is not the one of the configured appliance."""
-    if appliance != agent.appliance:
-        raise ConfigError(
-            f"{path}: agent.appliance: {agent.appliance!r}, but {appliance!r} answers at {agent.ingest_socket}"
-        )
-
-
-def _say(summary: Summary, appliance: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(summary)
-        return
-    again = summary.published_again
-    print(
-        f"{appliance}: plan {summary.plan}: {summary.committed} objects filled, {summary.held} were there, "
-        f"{len(summary.left_out)} left out, {human_bytes(summary.fetched_bytes)} fetched"
-        + (f"; published again since the plan and taken as now: {_some(again)}" if again else "")
-    )
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config)
-    agent = config.need_agent(arguments.config)
-    keys = load_plan_keys(agent, arguments.config)
-    with Storekeeper(agent.ingest_socket) as storekeeper:
-        held = storekeeper.holdings()
-    _refuse_another(held.appliance, agent, arguments.config)
-    newest: str | None = None
-    problem: Exception | None = None
-    try:
-        client = open_client(config.origin, attempts=1)
-        patience = Patience(agent.retry, time.sleep, random.random)
-        newest = newest_plan(client, config.origin.bucket, agent.appliance, patience, keys).version
-    except (S3Error, NoPlan, BadDocument) as error:
-        # What the appliance holds is true without S3 too: it is shown, and then the command fails.
-        problem = error
-    if arguments.json:
-        print_json({"holdings": held, "newest_plan": newest, "problem": str(problem) if problem else None})
-    else:
-        print_status(held, newest)
-    if problem is not None and not isinstance(problem, NothingPlanned):
-        raise CommandError(str(problem))
-    return Exit.DONE
 
 
 def _new_version(now: float) -> str:

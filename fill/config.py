@@ -8,11 +8,14 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from contracts.plan import Name
+from contracts.plan import Name, TimeZone
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
 from fill.agent.backoff import Retry
+from fill.agent.governor import Rules as GiveWay
+from fill.agent.order import Escalation
+from fill.agent.window import Window
 from fill.planning.rules import Rules
 from fill.publish.ladder import DEFAULT, Rung, check_ladder
 
@@ -122,6 +125,27 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     require_signature: bool = True
     """Without it, and without a key, plans are believed unsigned: for a lab."""
     retry: Retry = Retry()
+    windows: Annotated[tuple[Window, ...], Meta(max_length=64)] = ()
+    """When to fill, by the site's clock; none is at any time. The example configuration has 03:00 to 07:00."""
+    timezone: TimeZone | None = None
+    """Of the site; as the plan says when left out."""
+    jitter_s: Annotated[
+        float, Meta(ge=0, le=7200, description="sites start up to so many seconds late, each always the same")
+    ] = 900
+    rate_bps: Annotated[
+        int,
+        Meta(
+            ge=0, le=10**12, description="at most so many bits per second, all requests together; 0 is no cap"
+        ),
+    ] = 1_200_000_000
+    metrics_file: (
+        Annotated[str, Meta(pattern=r"^/.*\.prom\Z", description="for node_exporter's textfile collector")]
+        | None
+    ) = None
+    give_way: GiveWay = GiveWay()
+    escalation: Escalation = Escalation()
+    requests: Annotated[int, Meta(ge=1, le=64, description="at once, of 8 MiB at most")] = 4
+    objects: Annotated[int, Meta(ge=1, le=64, description="at once")] = 4
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ class Counters(msgspec.Struct):
     misses: Annotated[int, Meta(description="answers for which something was fetched from upstream")] = 0
     hit_bytes: Annotated[int, Meta(description="body bytes sent of hits")] = 0
     miss_bytes: Annotated[int, Meta(description="body bytes sent of misses")] = 0
+    peer_bytes: Annotated[int, Meta(description="body bytes sent to appliances that fill from us")] = 0
     status_2xx: Annotated[int, Meta(description="answers that succeeded")] = 0
     status_3xx: Annotated[int, Meta(description="answers that said not modified")] = 0
     status_4xx: Annotated[int, Meta(description="answers that blamed the request")] = 0

@@ -41,11 +41,14 @@ class Outcome(enum.Enum):
     UPSTREAM = "upstream"  # every upstream failed or lied: 502
     SLOW = "slow"  # no upstream answered in time: 504
     NO_ROOM = "no_room"  # no disk can take it: 503
+    ABSENT = "absent"  # not here, and nothing was to be fetched: 504
     LOST = "lost"  # the storekeeper went away: 503, and another appliance is a moment away
 
 
 class Locate(msgspec.Struct, frozen=True, tag="locate"):
     key: str
+    begin: bool = True
+    """Whether it is to be begun where it is not here."""
 
 
 class Want(msgspec.Struct, frozen=True, tag="want"):

@@ -1,8 +1,8 @@
 """`fill run`: carries out the newest plan of one appliance, object by object, most wanted first.
 
-It keeps no journal: what is on the disks, as the storekeeper hashes it, is the truth. Each slice is handed
-over as soon as it is verified, so a run may be killed at any time: the next one fetches what is missing, and
-twice only what was on its way, which is the slice being read (one transfer at a time, 1 MiB).
+It keeps no journal: what is on the disks, as the storekeeper hashes it, is the truth. Each slice is written
+as soon as it is verified, so a run may be killed at any time: the next one fetches what is missing, and twice
+only what was on its way, which is one slice of 1 MiB for each request under way.
 """
 
 from __future__ import annotations
@@ -10,29 +10,35 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Set
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+import threading
+from collections.abc import Iterable, Iterator, Set
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from contracts import ingest
 from contracts import plan as plans
 from contracts.catalog import CatalogObject, TitleEntry, TitleRef
 from contracts.documents import BadDocument
 from contracts.ingest import Refusal
-from contracts.objectkey import slice_count, slice_span, title_of
+from contracts.objectkey import title_of
 from contracts.plan import Plan
 from contracts.signature import SignatureKeys
 from daemon.log import event
 from daemon.s3 import S3Error, Trouble
-from fill.agent.backoff import Patience, Retry
-from fill.agent.reservation import CannotWrite, Reservation
-from fill.agent.storekeeper import Refused, Storekeeper, StorekeeperGone
-from fill.agent.transfer import BadOrigin, Transfer
+from fill.agent.backoff import Patience
+from fill.agent.engine import Engine
+from fill.agent.hand import Hand
+from fill.agent.reservation import CannotWrite
+from fill.agent.site import Site, Tokens
+from fill.agent.source import BadSource
+from fill.agent.storekeeper import Refused, Storekeeper
+from fill.agent.tally import Summary, Tally
+from fill.agent.transfer import NotYet
 from fill.agent.work import Work, read_work
-from fill.progress import SILENT, Meter
+from fill.agent.worklist import Worklist
+from fill.progress import Meter
 from fill.s3documents import read_entry, read_latest, read_plan
 
 if TYPE_CHECKING:
@@ -40,17 +46,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fill.agent")
 
-T = TypeVar("T")
-
-_TRIES: Final = 3
-"""Of one object, each with a new reservation; and of one request to a storekeeper that goes away."""
-_AGAIN: Final = frozenset({Refusal.CORRUPT, Refusal.UNKNOWN, Refusal.DISK})
 _DRY_OBJECTS: Final = 3
 """One object that S3 does not give is left out; three in a row without a byte mean that S3 is away."""
+_LOOK_S: Final = 0.2
+"""A signal is heard by the main thread when it looks."""
+_END_S: Final = 20.0
+"""For those who work to say that they have ended: a disk that hangs may hold one."""
 _ROUNDS: Final = 3
 """How often a title may be published again during one run."""
-_RESTART: Final = Retry(tries=60, first_s=0.2, longest_s=5.0)
-"""For the storekeeper: it scans its disks when it starts, 540,000 files in about a minute; this waits two."""
 
 
 class NoPlan(Exception):
@@ -61,24 +64,21 @@ class NothingPlanned(NoPlan):
     """Nor for any other: `fill plan` was never run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One object that is not here; ``source`` is the site's master for it, or "outside": parents, then S3."""
+
+    key: str
+    size: int
+    source: str
+
+
+class WindowEnded(Exception):
+    """The fill's window has closed in the middle: the next one goes on."""
+
+
 class AlreadyRunning(Exception):
     """Another run works for this appliance."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a run did; ``left_out`` has the key of each object that failed, and why."""
-
-    plan: str
-    catalog: str = ""
-    objects: int = 0
-    planned_bytes: int = 0
-    fetched_bytes: int = 0
-    committed: int = 0
-    held: int = 0
-    published_again: list[str] = field(default_factory=list)
-    """Titles that were taken as they are now, and not as they were planned."""
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -120,26 +120,57 @@ class Agent:
     """
 
     def __init__(
-        self, client: S3Client, bucket: str, storekeeper: Storekeeper, plan: Plan, patience: Patience
+        self,
+        client: S3Client,
+        bucket: str,
+        storekeeper: Storekeeper,
+        plan: Plan,
+        engine: Engine,
     ) -> None:
         self._client = client
-        self._bucket = bucket
         self._storekeeper = storekeeper
+        self._bucket = bucket
         self._plan = plan
-        self._patience = patience
-        self._transfer = Transfer(client, bucket, patience)
-        self._meter: Meter = SILENT
-        self._done_bytes = 0
-        self._dry = 0
-        self._adopted: ingest.Adopt | None = None
+        self._patience = engine.patience
+        self._engine = engine
+        self._site = Site(
+            plan,
+            engine.origin,
+            engine.ranges,
+            Tokens(engine.connect),
+            engine.escalation,
+            engine.now,
+        )
+        self._lock = threading.Lock()
+        self._dry = self._came_bytes = 0
+        self._failed: BaseException | None = None
+        self._until: float | None = None
+        self._urgent: frozenset[str] = frozenset()
+        self._urgent_only = False
         self.summary = Summary(plan.version)
+        self.tally = Tally(self.summary)
+        self._hand = Hand(storekeeper, engine.transfer, engine.patience, self.tally)
 
-    def carry_out(self, meter: Meter) -> Summary:
+    def carry_out(self, meter: Meter, until: float | None = None, *, urgent_only: bool = False) -> Summary:
+        """As `_carry_out`, and however it ends the metrics say so."""
+        try:
+            return self._carry_out(meter, until, urgent_only=urgent_only)
+        finally:
+            self._expose(running=False)
+
+    def _carry_out(self, meter: Meter, until: float | None = None, *, urgent_only: bool = False) -> Summary:
         """Adopts the plan and fetches what is missing; what fails is left out and named.
 
         A title that is published again meanwhile is done again, so that none is left half old, half new.
+        ``until`` (seconds since 1970) is the end of the window: then it raises `WindowEnded`. What may not be
+        fetched now is counted in the summary as waiting.
         """
-        self._meter = meter
+        self.tally.meter = meter
+        self._until = until
+        self._urgent = frozenset(item.key for item in self._plan.objects if item.urgent)
+        self._urgent_only = urgent_only
+        self._engine.watch.learn()
+        threading.Thread(target=self._engine.watch.run, name="watch", daemon=True).start()
         work = self._read_work()
         meter.done("fill started", plan=self._plan.version, catalog=work.catalog, objects=len(work.wanted))
         todo: Set[str] = work.refs.keys()
@@ -155,6 +186,17 @@ class Agent:
                 self._leave_out(item.key, f"{item.key}: is published again and again; run it later")
         meter.done("fill ended", **self._counts())
         return self.summary
+
+    def preview(self) -> list[Move]:
+        """What would move and from where, most wanted first; changes nothing."""
+        work = self._read_work()
+        held = self._storekeeper.which(tuple(item.key for item in work.wanted))
+        moves: list[Move] = []
+        for item in work.wanted:
+            if item.key not in held:
+                names, before = self._site.holders(item.key)
+                moves.append(Move(item.key, item.size, names[0] if before else "outside"))
+        return moves
 
     def _read_work(self) -> Work:
         return read_work(self._client, self._bucket, self._plan, self._patience)
@@ -175,11 +217,65 @@ class Agent:
         for key in work.gone:
             self._leave_out(key, f"{key}: its title is no longer in the catalog; run `fill plan`")
         wanted = [item for item in work.wanted if title_of(item.key) in titles]
-        self._meter.expect(self._done_bytes + sum(item.size for item in wanted))
-        self._adopted = ingest.Adopt(self._plan.version, work.wanted)
-        self._kept(self._adopt)
-        for item in self._described(work, wanted):
-            self._fill(item)
+        self.tally.expect(sum(item.size for item in wanted))
+        held = self._hand.adopt(ingest.Adopt(self._plan.version, work.wanted))
+        if self._urgent_only:
+            late = [item for item in wanted if item.key not in self._urgent]
+            summary.waiting = sum(item.key not in held for item in late)
+            wanted = [item for item in wanted if item.key in self._urgent]
+            self.tally.expect(sum(item.size for item in wanted))
+        self._work_on(Worklist(self._described(work, wanted), self._engine.now))
+
+    def _work_on(self, worklist: Worklist) -> None:
+        """Returns when the list is done; raises what ended it before."""
+        hands = [
+            threading.Thread(target=self._work, args=(worklist, number), name=f"fill {number}", daemon=True)
+            for number in range(self._engine.objects)
+        ]
+        try:
+            for hand in hands:
+                hand.start()
+            for hand in hands:
+                while hand.is_alive():
+                    hand.join(_LOOK_S)
+                    self._expose(running=True)
+                    if self._until is not None and self._engine.clock() >= self._until:
+                        raise WindowEnded
+        except BaseException:
+            self._engine.end()
+            worklist.end()
+            for hand in hands:
+                if hand.ident is not None:
+                    hand.join(_END_S)
+            raise
+        if self._failed is not None:
+            raise self._failed
+
+    def _work(self, worklist: Worklist, number: int) -> None:
+        """In a thread: one object after the other, until nothing is left or something ends the run."""
+        try:
+            with ExitStack() as stack:
+                hand = self._hand
+                if number:
+                    line = stack.enter_context(self._engine.connect())
+                    hand = Hand(line, self._engine.transfer, self._patience, self.tally)
+                    hand.adopted = self._hand.adopted
+                while (task := worklist.take()) is not None:
+                    try:
+                        self._fill(task.item, hand)
+                    except NotYet as put_off:
+                        self.tally.put_off(task.item.key)
+                        worklist.later(task, put_off.wait_s)
+                    else:
+                        worklist.done()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the main thread
+            with self._lock:
+                first = self._failed is None
+                if first:
+                    self._failed = error
+            worklist.end()
+            if first:
+                self._engine.end()
 
     def _described(self, work: Work, wanted: Iterable[ingest.Wanted]) -> Iterator[CatalogObject]:
         """The wanted objects with their digests, in the plan's order; those without are left out."""
@@ -202,96 +298,39 @@ class Agent:
                 continue
             yield item
 
-    def _fill(self, item: CatalogObject) -> None:
+    def _fill(self, item: CatalogObject, hand: Hand) -> None:
         """Gets one object onto the disks, or leaves it out. Raises what would fail the next one too."""
-        before = self._done_bytes
+        held: bool | None = None
         try:
-            held = self._put(item)
+            held = hand.put(item, self._site.router(item))
         except Refused as error:
             if error.why is Refusal.CONTRACT:
                 raise
             self._leave_out(item.key, str(error))
-        except (BadOrigin, CannotWrite) as error:
+        except (BadSource, CannotWrite) as error:
             self._leave_out(item.key, str(error))
         except S3Error as error:
-            self._dry += error.passing
-            if (not error.passing and error.trouble is not Trouble.NO_OBJECT) or self._dry >= _DRY_OBJECTS:
+            if (not error.passing and error.trouble is not Trouble.NO_OBJECT) or self._ran_dry(error):
                 raise
             self._leave_out(item.key, str(error))
-        else:
-            self.summary.held += held
-            self.summary.committed += not held
-            # What was there already is only counted: that is nearly all of it on most nights.
-            if not held:
-                self._meter.done("object done", key=item.key, size=item.size)
-        self._advance(before + item.size)
+        self._site.forget(item)
+        self.tally.settled(item, held=held)
 
-    def _put(self, item: CatalogObject) -> bool:
-        """Whether it was held already. A disk that fails or a file that vanishes costs a try each."""
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return self._kept(lambda: self._put_once(item))
-            except Refused as error:
-                if error.why not in _AGAIN or attempt == _TRIES:
-                    raise
-                event(log, "again", logging.WARNING, key=item.key, why=str(error))
-            except CannotWrite as error:
-                self._kept(partial(self._storekeeper.abort, item, error.number))
-                if attempt == _TRIES:
-                    raise
-                event(log, "again", logging.WARNING, key=item.key, why=str(error))
-        raise AssertionError("the last try returns or raises")
+    def _ran_dry(self, error: S3Error) -> bool:
+        """Whether that was one object too many that S3 did not give, without a byte in between."""
+        with self._lock:
+            if self.summary.fetched_bytes != self._came_bytes:
+                self._came_bytes, self._dry = self.summary.fetched_bytes, 0
+            self._dry += error.passing
+            return self._dry >= _DRY_OBJECTS
 
-    def _put_once(self, item: CatalogObject) -> bool:
-        """Reserve, fetch, commit; whether it was there already."""
-        reserved = self._storekeeper.reserve(ingest.Reserve(item))
-        if reserved is None:
-            return True
-        verified = set(reserved.verified)
-        missing = [index for index in range(slice_count(item.size)) if index not in verified]
-        self._meter.about(item.key)
-        self._advance(self._done_bytes + item.size - sum(_size(index, item) for index in missing))
-        with Reservation(self._storekeeper, item, reserved.path) as file:
-
-            def take(index: int, data: bytes) -> bool:
-                self._dry = 0
-                self.summary.fetched_bytes += len(data)
-                self._advance(self._done_bytes + len(data))
-                return file.put(index, data)
-
-            self._transfer.fetch(item, missing, take)
-        self._storekeeper.commit(item.key)
-        return False
-
-    def _kept(self, ask: Callable[[], T]) -> T:
-        """What ``ask`` returns; when the storekeeper goes away meanwhile, asked again once it is back."""
-        for _ in range(_TRIES):
-            try:
-                return ask()
-            except StorekeeperGone as error:
-                event(log, "storekeeper gone", logging.WARNING, why=str(error))
-                self._reconnect()
-        return ask()
-
-    def _reconnect(self) -> None:
-        """Waits for a storekeeper and tells it the plan again; raises `StorekeeperGone` in the end."""
-        patience = replace(self._patience, retry=_RESTART)
-        for failures in range(1, _RESTART.tries + 1):
-            patience.pause(failures)
-            try:
-                self._storekeeper.reconnect()
-                self._adopt()
-                return
-            except StorekeeperGone:
-                if failures == _RESTART.tries:
-                    raise
-
-    def _adopt(self) -> None:
-        if self._adopted is not None:
-            self._storekeeper.adopt(self._adopted)
+    def _expose(self, *, running: bool) -> None:
+        left_out = len(self._site.standings.left_out)
+        self._engine.exposition.write(self.tally, left_out, running=running)
 
     def _leave_out(self, key: str, why: str) -> None:
-        self.summary.left_out[key] = why
+        with self._lock:
+            self.summary.left_out[key] = why
         event(log, "object left out", logging.ERROR, key=key, why=why)
 
     def _counts(self) -> dict[str, int]:
@@ -302,12 +341,3 @@ class Agent:
             "left_out": len(done.left_out),
             "fetched_bytes": done.fetched_bytes,
         }
-
-    def _advance(self, done_bytes: int) -> None:
-        self._done_bytes = done_bytes
-        self._meter.at(done_bytes)
-
-
-def _size(index: int, item: CatalogObject) -> int:
-    start, end = slice_span(index, item.size)
-    return end - start

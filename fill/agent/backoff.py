@@ -48,7 +48,7 @@ class Patience:
     """A `Retry` with the clock and the dice to carry it out."""
 
     retry: Retry
-    sleep: Callable[[float], None]
+    sleep: Callable[[float], object]
     chance: Callable[[], float]
 
     def pause(self, failures: int, asked_s: float | None = None) -> None:

@@ -79,9 +79,9 @@ class Storekeeper:
             return None
         return self._of(reply, ingest.Reserved)
 
-    def wrote(self, item: CatalogObject, index: int) -> bool:
-        """Tells of a slice that is in the reserved file; False when the object is complete already."""
-        reply = self._ask(ingest.Wrote(item.key, item.etag, index))
+    def wrote(self, item: CatalogObject, index: int, count: int = 1, inode: int = 0) -> bool:
+        """Tells of slices that are in the reserved file; False when the object is complete already."""
+        reply = self._ask(ingest.Wrote(item.key, item.etag, index, count, inode))
         if isinstance(reply, ingest.Held):
             return False
         self._of(reply, ingest.Noted)
@@ -93,6 +93,14 @@ class Storekeeper:
 
     def commit(self, key: str) -> None:
         self._expect(ingest.Commit(key), ingest.Committed)
+
+    def which(self, keys: tuple[str, ...]) -> frozenset[str]:
+        """Those of ``keys`` that are complete."""
+        return frozenset(self._expect(ingest.Which(keys), ingest.Adopted).held)
+
+    def token(self, audience: str) -> str:
+        """Who we are to ``audience``, good for a minute."""
+        return self._expect(ingest.Token(audience), ingest.Issued).token
 
     def holdings(self) -> ingest.Holdings:
         return self._expect(ingest.Ask(), ingest.Holdings)

@@ -1,156 +1,327 @@
-"""One object from S3, slice by slice as it streams in. Nothing is believed: not the status, not the length,
-and no slice whose digest is not the catalog's is handed on.
+"""One object, in runs of slices from wherever the router says, several at once. Nothing is believed: not the
+status, not the length, and no slice whose digest is not the catalog's is written.
+
+Threads of the pool read, verify and write; the object's own thread decides what is asked of whom, and tells
+the storekeeper what is there, in as few messages as the slices allow that have come meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+import mmap
+import queue
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeAlias
 
-from contracts.catalog import CatalogObject, media_key
+from contracts.catalog import CatalogObject
 from contracts.objectkey import SLICE_BYTES, digest, slice_span
 from daemon.log import event
-from daemon.s3 import S3Error, Trouble, explained
+from daemon.s3 import S3Error
 from fill.agent.backoff import Patience
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from fill.agent.rangeclient import Answer, NoAnswer
+from fill.agent.source import Absent, BadSource, Kind, Source, Unwilling
 
 log = logging.getLogger("fill.agent.transfer")
 
 RUN_SLICES: Final = 8
-"""Of one request: 8 MiB. Its slices are handed on one by one, so a broken or killed request loses only what
-was not yet handed on; longer gains nothing on a warm connection."""
+"""Of one request: 8 MiB. Longer gains nothing on a connection that is kept; a request that breaks loses only
+the slice it broke in."""
 
 
-class BadOrigin(Exception):
-    """The origin does not have what was published; the message names the key and what is wrong with it."""
+class Stopped(Exception):
+    """The run is being ended: nothing is wrong with this object."""
 
 
-def runs(missing: Iterable[int], longest: int = RUN_SLICES) -> Iterator[range]:
+class NotYet(Exception):
+    """Nobody who may be asked has any of what is missing; again after ``wait_s``."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"nothing to be had for {wait_s:.1f} s")
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    source: Source
+    run: range
+
+
+class Router(Protocol):
+    """Decides, for one object, what is asked of whom. Called from the object's own thread."""
+
+    def choose(self, left: set[int]) -> Assignment | float:
+        """A run of slices in ``left`` (not empty), or for how many seconds nobody can be asked for any."""
+        ...
+
+    def came(self, source: Source, count: int) -> None:
+        """So many slices came from ``source``."""
+        ...
+
+    def failed(self, source: Source, error: Exception, index: int) -> bool:
+        """``source`` did not deliver slice ``index``; False where that was the last that could be tried."""
+        ...
+
+
+class Sink(Protocol):
+    """Where slices go: `fill.agent.reservation`."""
+
+    def write(self, index: int, view: memoryview) -> None: ...
+    def told(self, first: int, count: int) -> bool: ...
+
+
+class Budget(Protocol):
+    piece_bytes: int
+
+    def spend(self, count: int) -> None:
+        """Returns once ``count`` more bytes may be fetched; raises `Stopped`."""
+        ...
+
+
+def runs(missing: Iterable[int], longest: int = RUN_SLICES) -> list[range]:
     """The slices ``missing`` (rising) as runs of neighbours, none longer than ``longest``."""
-    run = range(0)
+    found: list[range] = []
     for index in missing:
-        if run and index == run.stop and len(run) < longest:
-            run = range(run.start, index + 1)
+        if found and index == found[-1].stop and len(found[-1]) < longest:
+            found[-1] = range(found[-1].start, index + 1)
         else:
-            if run:
-                yield run
-            run = range(index, index + 1)
-    if run:
-        yield run
+            found.append(range(index, index + 1))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Came:
+    index: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    index: int
+    source: Source
+    error: BadSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    assignment: Assignment
+    rest: list[int]
+    error: Exception | None
+    epoch: int
+
+
+_Event: TypeAlias = _Came | _Wrong | _Ended
+
+
+@dataclass(slots=True)
+class Progress:
+    """Of one object: what is still to be asked for, and what goes on."""
+
+    left: set[int]
+    running: int = 0
+    failures: int = 0
+    epoch: int = 0
+    """Requests that began before the last pause fail for the reason of that pause, and do not count again."""
+    wrong: set[int] = field(default_factory=set)
+    events: queue.SimpleQueue[_Event] = field(default_factory=queue.SimpleQueue)
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Transfer:
-    def __init__(self, client: S3Client, bucket: str, patience: Patience) -> None:
-        self._client = client
-        self._bucket = bucket
+    """``parallel`` requests of one object at once, in threads of ``pool``; ``stopped`` ends all."""
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        parallel: int,
+        patience: Patience,
+        budget: Budget,
+        stopped: threading.Event,
+    ) -> None:
+        self._pool = pool
+        # Twice as many are given out: the object's own thread may be waiting for the storekeeper when one ends.
+        self._parallel = parallel * 2 if parallel > 1 else 1
         self._patience = patience
+        self._budget = budget
+        self._stopped = stopped
+        self._buffers = threading.local()
 
-    def fetch(self, item: CatalogObject, missing: Iterable[int], take: Callable[[int, bytes], bool]) -> None:
-        """Hands every slice of ``missing`` (rising) to ``take``, as soon as it is here and verified.
+    def fetch(self, item: CatalogObject, missing: Iterable[int], router: Router, sink: Sink) -> None:
+        """Gets every slice of ``missing`` into ``sink``; ends early when that says it is complete.
 
-        Ends early when ``take`` returns False. A wrong answer is asked for once more, a broken one as often
-        as our patience allows while nothing comes. Raises `BadOrigin`, `S3Error`, and what ``take`` raises.
+        A wrong answer is asked for once more, a broken one as often as our patience allows while nothing
+        comes. Raises `BadSource`, `S3Error`, `NotYet`, `Stopped`, and what ``sink`` raises.
         """
-        queue = deque(runs(missing))
-        wrong: set[int] = set()
-        failures = 0
-        while queue:
-            run = queue.popleft()
-            rest = list(run)
-            try:
-                for index, data in self._slices(item, run):
-                    bad = _wrong_bytes(item, index, data)
-                    if bad is None:
-                        if not take(index, data):
-                            return
-                        rest.remove(index)
-                        failures = 0
-                    else:
-                        self._once_more(bad, index, wrong)
-            except BadOrigin as error:
-                # Of the whole answer; a slice that was wrong twice is in `wrong` and ends here too.
-                self._once_more(error, rest[0], wrong)
-            except S3Error as error:
-                failures += 1
-                if not error.passing or failures >= self._patience.retry.tries:
-                    raise
-                event(log, "again", logging.WARNING, key=item.key, failures=failures, why=str(error))
-                self._patience.pause(failures, error.retry_after_s)
-            queue.extendleft(reversed(list(runs(rest))))
+        state = Progress(set(missing))
+        try:
+            while state.left or state.running:
+                wait_s = self._assign(item, state, router, sink)
+                if self._stopped.is_set():
+                    raise Stopped
+                if not state.running:
+                    raise NotYet(wait_s)
+                if not self._take(state, router, sink, wait_s):
+                    return
+        finally:
+            # The threads use the sink's file: nothing is closed under them.
+            state.cancelled.set()
+            while state.running:
+                state.running -= isinstance(state.events.get(), _Ended)
+
+    def _assign(self, item: CatalogObject, state: Progress, router: Router, sink: Sink) -> float:
+        """Gives out as much as may be asked for now; how long nobody can be asked for more."""
+        while state.left and state.running < self._parallel:
+            chosen = router.choose(state.left)
+            if isinstance(chosen, float):
+                return chosen
+            state.left.difference_update(chosen.run)
+            state.running += 1
+            self._pool.submit(self._run, item, chosen, state, sink, state.epoch)
+        return 3600.0
+
+    def _take(self, state: Progress, router: Router, sink: Sink, wait_s: float) -> bool:
+        """Waits until something has happened, and does what follows from it; False when all is there already."""
+        events: list[_Event] = []
+        try:
+            events.append(state.events.get(timeout=wait_s))
+            while True:
+                events.append(state.events.get_nowait())
+        except queue.Empty:
+            pass
+        came = sorted(one.index for one in events if isinstance(one, _Came))
+        ended = [one for one in events if isinstance(one, _Ended)]
+        state.running -= len(ended)
+        for one in events:
+            if isinstance(one, _Came):
+                router.came(one.source, 1)
+        if came:
+            state.failures = 0
+        for run in runs(came, len(came)):
+            if not sink.told(run.start, len(run)):
+                return False
+        for one in events:
+            if isinstance(one, _Wrong):
+                state.left.add(one.index)
+                self._refused(state, router, one.source, one.error, one.index)
+        for one in ended:
+            state.left.update(one.rest)
+            if one.error is not None:
+                self._failed(state, router, one)
+        return True
+
+    def _failed(self, state: Progress, router: Router, ended: _Ended) -> None:
+        """A request ended before its run did."""
+        error, source = ended.error, ended.assignment.source
+        if isinstance(error, S3Error):
+            if not error.passing:
+                raise error
+            if ended.epoch < state.epoch:
+                return
+            state.failures += 1
+            if state.failures >= self._patience.retry.tries:
+                raise error
+            event(log, "again", logging.WARNING, failures=state.failures, why=str(error))
+            self._patience.pause(state.failures, error.retry_after_s)
+            state.epoch += 1
+        elif isinstance(error, BadSource | Absent | NoAnswer | Unwilling):
+            self._refused(state, router, source, error, ended.rest[0])
+        elif error is not None:
+            raise error
 
     @staticmethod
-    def _once_more(error: BadOrigin, index: int, wrong: set[int]) -> None:
-        """Notes that the answer for ``index`` was wrong; raises the error the second time."""
-        if index in wrong:
+    def _refused(state: Progress, router: Router, source: Source, error: Exception, index: int) -> None:
+        """``source`` has it wrong, or not at all. The origin is asked once more, then there is nobody left."""
+        if not router.failed(source, error, index):
             raise error
-        wrong.add(index)
-        event(log, "again", logging.WARNING, why=str(error))
+        if source.kind is Kind.ORIGIN:
+            if index in state.wrong:
+                raise error
+            state.wrong.add(index)
+            event(log, "again", logging.WARNING, why=str(error))
 
-    def _slices(self, item: CatalogObject, run: range) -> Iterator[tuple[int, bytes]]:
-        """The slices of ``run`` as the origin sends them; raises `BadOrigin`, `S3Error`."""
-        key = media_key(item.key)
-        start, end = slice_span(run.start, item.size)[0], slice_span(run.stop - 1, item.size)[1]
+    # In threads of the pool
+
+    def _run(self, item: CatalogObject, what: Assignment, state: Progress, sink: Sink, epoch: int) -> None:
+        rest = list(what.run)
+        failed: Exception | None = None
         try:
-            answer: Any = self._client.get_object(
-                Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}"
-            )
-        except Exception as error:
-            failed = explained(error, self._bucket, key)
-            if failed.trouble is Trouble.PAST_THE_END:
-                raise BadOrigin(
-                    f"{item.key}: truncated at the origin: shorter than the {item.size} bytes published"
-                ) from None
-            raise failed from error
-        body = answer["Body"]
-        try:
-            _check_head(item, run.start, answer, f"bytes {start}-{end - 1}/{item.size}")
-            for index in run:
-                first, last = slice_span(index, item.size)
-                yield index, _read(body, last - first, item.key, index)
-        finally:
-            body.close()
+            start = slice_span(what.run.start, item.size)[0]
+            end = slice_span(what.run.stop - 1, item.size)[1]
+            if not state.cancelled.is_set():
+                with what.source.open(item, start, end) as answer:
+                    self._slices(item, what, answer, state, sink, rest)
+        except Exception as error:  # noqa: BLE001 - it is raised again in the object's own thread
+            failed = Stopped() if self._stopped.is_set() else error
+        state.events.put(_Ended(what, rest, failed, epoch))
+
+    def _slices(
+        self,
+        item: CatalogObject,
+        what: Assignment,
+        answer: Answer,
+        state: Progress,
+        sink: Sink,
+        rest: list[int],
+    ) -> None:
+        """Verifies and writes what comes; ``rest`` loses what needs no further request of this kind."""
+        buffer = self._buffer()
+        for index in what.run:
+            if state.cancelled.is_set():
+                return
+            first, last = slice_span(index, item.size)
+            view = buffer[: last - first]
+            self._read(answer, view, index)
+            bad = _wrong_bytes(item, index, view)
+            if bad is None:
+                sink.write(index, view)
+                state.events.put(_Came(index, what.source))
+            else:
+                state.events.put(_Wrong(index, what.source, bad))
+            rest.remove(index)
+
+    def _read(self, answer: Answer, view: memoryview, index: int) -> None:
+        piece_bytes = self._budget.piece_bytes
+        for at in range(0, len(view), piece_bytes):
+            piece = view[at : at + piece_bytes]
+            self._budget.spend(len(piece))
+            try:
+                got = answer.into(piece)
+            except NoAnswer as error:
+                raise NoAnswer(f"slice {index}: {error}") from None
+            if got < len(piece):
+                raise NoAnswer(f"slice {index}: the answer ended {len(view) - at - got} bytes early")
+
+    def _buffer(self) -> memoryview:
+        """One slice, at a page of its own, as O_DIRECT wants it; each thread has one."""
+        made: memoryview | None = getattr(self._buffers, "slice", None)
+        if made is None:
+            made = self._buffers.slice = memoryview(mmap.mmap(-1, SLICE_BYTES))
+        return made
 
 
-def _check_head(item: CatalogObject, index: int, answer: Any, expected: str) -> None:
-    status = answer["ResponseMetadata"]["HTTPStatusCode"]
-    if status != 206:
-        raise BadOrigin(f"{item.key}: slice {index}: the origin answered a range with status {status}")
-    got = str(answer.get("ContentRange"))
-    if got == expected:
-        return
-    size = got.rpartition("/")[2]
-    if got.startswith("bytes ") and size.isascii() and size.isdigit() and size != str(item.size):
-        raise BadOrigin(f"{item.key}: has {size[:20]} bytes at the origin, and {item.size} were published")
-    raise BadOrigin(f"{item.key}: slice {index}: the origin sent {got[:100]!r} for {expected!r}")
-
-
-def _wrong_bytes(item: CatalogObject, index: int, data: bytes) -> BadOrigin | None:
-    got, expected = digest(data), item.slice_digest(index)
+def _wrong_bytes(item: CatalogObject, index: int, view: memoryview) -> BadSource | None:
+    got, expected = digest(view), item.slice_digest(index)
     if got == expected:
         return None
-    return BadOrigin(
+    return BadSource(
         f"{item.key}: slice {index}: its xxh3-128 is {got.hex()}, and {expected.hex()} was published: "
         "not the bytes that were published"
     )
 
 
-def _read(body: Any, count: int, key: str, index: int) -> bytes:
-    from botocore.exceptions import BotoCoreError
-    from urllib3.exceptions import HTTPError
+class OriginOnly:
+    """The router of an object that nobody else can have."""
 
-    assert count <= SLICE_BYTES
-    data = bytearray()
-    try:
-        while len(data) < count and (part := body.read(count - len(data))):
-            data += part
-    except (BotoCoreError, HTTPError, OSError) as error:
-        message = f"{key}: slice {index}: the answer broke off: {' '.join(str(error).split())}"
-        raise S3Error(message, Trouble.UNREACHABLE) from None
-    if len(data) < count:
-        message = f"{key}: slice {index}: the answer ended {count - len(data)} bytes early"
-        raise S3Error(message, Trouble.UNREACHABLE)
-    return bytes(data)
+    def __init__(self, origin: Source) -> None:
+        self._origin = origin
+
+    def choose(self, left: set[int]) -> Assignment | float:
+        return Assignment(self._origin, runs(sorted(left)[:RUN_SLICES])[0])
+
+    def came(self, source: Source, count: int) -> None:
+        pass
+
+    def failed(self, source: Source, error: Exception, index: int) -> bool:
+        return True

@@ -29,6 +29,7 @@ PROBLEMS: Final = {
     Outcome.UPSTREAM: Problem.UPSTREAM,
     Outcome.SLOW: Problem.UPSTREAM_SLOW,
     Outcome.NO_ROOM: Problem.UNAVAILABLE,
+    Outcome.ABSENT: Problem.NOT_STORED,
     Outcome.LOST: Problem.UNAVAILABLE,
 }
 """What a player is told when the storekeeper has no object for us."""

@@ -32,6 +32,7 @@ from oca.edge.networks import Network
 from oca.edge.pacing import Pacer
 from oca.edge.request import BadRequest, Request, RequestReader
 from oca.edge.state import State
+from oca.edge.stored import only_if_cached, stored_only
 from oca.edge.stream import Stream
 from oca.edge.wire import Wire
 from oca.edge.worker import Worker
@@ -206,12 +207,13 @@ class Connection:
         if route is None:
             return
         found = worker.files.get(route.key)
+        stored = self._account.copies = only_if_cached(request.headers)
         if found is not None:
             self._found(request, route, found)
             return
         self.state = _LOCATING
         self.deadline = worker.now + worker.wait_timeout_s
-        worker.store.locate(route.key, lambda result: self._located(request, route, result))
+        worker.store.locate(route.key, lambda result: self._located(request, route, result), begin=not stored)
 
     def route(self, request: Request, target: bytes) -> Route | None:
         """The object that the request may have; None when it was refused, and that is its answer."""
@@ -241,14 +243,16 @@ class Connection:
         self.drive()
 
     def _found(self, request: Request, route: Route, file: OpenFile) -> None:
-        if request.raw and file.bitmap is None:
+        if request.raw and file.bitmap is None and not self._account.copies:
             self.worker.repeats.remember(request, route, self.worker.cors(request.headers))
         self._serve(file)
 
     def _serve(self, file: OpenFile) -> None:
         answer = answer_for(self._request.method, self._request.headers, file.representation)
         spans = [part for part in answer.parts if isinstance(part, tuple)]
-        if file.bitmap is not None:
+        if file.bitmap is not None and self._account.copies:
+            answer = stored_only(self._request.method, answer, spans, file)
+        elif file.bitmap is not None:
             self._missed = any(file.ready_until(start, end) < end for start, end in spans)
         if answer.status < 400:
             answer.head += self.worker.miss if self._missed else self.worker.hit
@@ -259,7 +263,7 @@ class Connection:
         tail = worker.last_tail if self.ends(request) else worker.tail
         head = b"".join((answer.head, worker.cors(request.headers), tail))
         self._delivery.begin(answer.status, head, answer.parts, answer.body_bytes, file)
-        if self._pacer is not None and file is not None:
+        if self._pacer is not None and file is not None and not self._account.copies:
             self._pacer.answer(file.item.bitrate_bps, answer.body_bytes)
         self._sending()
 

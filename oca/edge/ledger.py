@@ -64,7 +64,17 @@ class Account:
     """One connection's page. A request known by heart sets ``began`` and ``session`` itself."""
 
     __slots__ = (
-        "_counted", "_first_s", "_ledger", "_network", "_rows", "address", "began", "cmcd", "peer", "session",
+        "_counted",
+        "_first_s",
+        "_ledger",
+        "_network",
+        "_rows",
+        "address",
+        "began",
+        "cmcd",
+        "copies",
+        "peer",
+        "session",
         "tells",
     )  # fmt: skip
 
@@ -82,6 +92,8 @@ class Account:
         self.cmcd: Cmcd | None = None
         self.tells = False
         """Whether the last request had CMCD."""
+        self.copies = False
+        """Whether the request is another appliance's, which fills from us: no viewer's, so nobody's demand."""
         network.connections += 1
 
     def close(self) -> None:
@@ -91,6 +103,7 @@ class Account:
         """A request has come; its target without CMCD."""
         self.began = monotonic()
         self.cmcd = None
+        self.copies = False
         target, text = separate(request.target, request.headers)
         if text is not None:
             self.tells = True
@@ -121,6 +134,8 @@ class Account:
 
     def waits(self, delivery: Delivery, missed: bool) -> None:
         """The answer cannot go on now. What is out is counted now: a large answer takes minutes."""
+        if self.copies:
+            return
         if self._first_s < 0 and delivery.started:
             self._first_s = monotonic() - self.began
         file = delivery.file
@@ -139,7 +154,10 @@ class Account:
         took_s = monotonic() - self.began
         ledger = self._ledger
         file, count = delivery.file, delivery.body_bytes
-        if file is not None and count and delivery.status < 300:
+        if self.copies:
+            ledger.counters.peer_bytes += count
+            ledger.counters.answered(delivery.status)
+        elif file is not None and count and delivery.status < 300:
             key = file.item.key
             row = self._rows.get(key) or ledger.open_row(self._rows, key)
             if missed:
@@ -153,7 +171,9 @@ class Account:
                 self._tell(row, self.cmcd)
         else:
             ledger.counters.answered(delivery.status)
-        if took_s <= _QUICK_S and self._first_s < 0:
+        if self.copies:
+            pass  # nobody waits for it: it says nothing of how long a player does
+        elif took_s <= _QUICK_S and self._first_s < 0:
             ledger.quick += 1
             ledger.quick_s += took_s
         else:
@@ -168,7 +188,7 @@ class Account:
         """The connection ends before the answer did."""
         ledger = self._ledger
         ledger.counters.aborted += 1
-        if delivery.started:
+        if delivery.started and not self.copies:
             self.waits(delivery, missed)
             file, count = delivery.file, self._counted
             if file is not None and count:

@@ -66,6 +66,8 @@ class StoreLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unframer = Unframer()
         self._locating: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
+        self._finding: set[str] = set()
+        """Of those, what is not to be begun where it is not here."""
         self._looking: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
         """Not asked of the storekeeper yet."""
         self._held_back: dict[str, list[ipc.ToEdge]] = {}
@@ -116,6 +118,7 @@ class StoreLink(asyncio.Protocol):
         self._reached.clear()
         self._files.forget_incomplete()
         locating, self._locating = self._locating, {}
+        self._finding.difference_update(locating)
         waiting, self._waiting = self._waiting, {}
         for callbacks in locating.values():
             for callback in callbacks:
@@ -136,12 +139,24 @@ class StoreLink(asyncio.Protocol):
         """Whether there is a storekeeper to talk to."""
         return self._transport is not None
 
-    def locate(self, key: str, callback: Callable[[OpenFile | Outcome], None]) -> None:
-        """Calls back with the object once it is found or begun, or with why it is not."""
+    def locate(self, key: str, callback: Callable[[OpenFile | Outcome], None], *, begin: bool = True) -> None:
+        """Calls back with the object once it is found or (``begin``) begun, or with why it is not."""
         callbacks = self._looking.get(key) or self._locating.get(key)
         if callbacks is not None:
-            callbacks.append(callback)
+            if begin and key in self._finding:
+                # What is asked for it now is only whether it is here.
+                def found(result: OpenFile | Outcome) -> None:
+                    if isinstance(result, Outcome):
+                        self.locate(key, callback)
+                    else:
+                        callback(result)
+
+                callbacks.append(found)
+            else:
+                callbacks.append(callback)
             return
+        if not begin:
+            self._finding.add(key)
         self._looking[key] = [callback]
         self._chore(self._look(key))
 
@@ -150,16 +165,18 @@ class StoreLink(asyncio.Protocol):
         found = await self._hold_back(key, self._files.look(key, everywhere=not self.up))
         callbacks = self._looking.pop(key, [])
         if found is not None or self._transport is None:
+            self._finding.discard(key)
             for callback in callbacks:
                 callback(found or Outcome.LOST)
             return
         self._locating.setdefault(key, []).extend(callbacks)
-        self.send(ipc.Locate(key))
+        self.send(ipc.Locate(key, key not in self._finding))
 
     async def _open(self, message: ipc.Found) -> None:
         found = await self._hold_back(
             message.key, self._files.open_found(message.key, message.disk, message.verified)
         )
+        self._finding.discard(message.key)
         for callback in self._locating.pop(message.key, []):
             callback(found if found is not None else Outcome.LOST)
 
@@ -254,6 +271,7 @@ class StoreLink(asyncio.Protocol):
 
     def _failed(self, message: ipc.Failed) -> None:
         if message.last < message.first:
+            self._finding.discard(message.key)
             for callback in self._locating.pop(message.key, []):
                 callback(message.outcome)
             return

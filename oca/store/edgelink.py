@@ -18,6 +18,7 @@ from daemon.log import event
 from oca import ipc
 from oca.counters import Traffic
 from oca.httpcache import messages
+from oca.ipc import Outcome
 from oca.store.doubt import unreadable
 from oca.store.pull import Puller
 from oca.store.shared import SharedCache
@@ -123,7 +124,7 @@ class EdgeLinks:
         if isinstance(message, ipc.Want):
             self._puller.want(message.key, message.first, message.last)
         elif isinstance(message, ipc.Locate):
-            task = asyncio.ensure_future(self._locate(link, message.key))
+            task = asyncio.ensure_future(self._locate(link, message))
             link.tasks.add(task)
             task.add_done_callback(link.tasks.discard)
         elif isinstance(message, ipc.Report):
@@ -144,8 +145,11 @@ class EdgeLinks:
         elif self.shared is not None and isinstance(message, messages.ToStore):
             self.shared.received(link, message)
 
-    async def _locate(self, link: _Link, key: str) -> None:
-        link.send(await self._puller.locate(key))
+    async def _locate(self, link: _Link, asked: ipc.Locate) -> None:
+        if asked.begin:
+            link.send(await self._puller.locate(asked.key))
+        else:
+            link.send(self._puller.here(asked.key) or ipc.Failed(asked.key, Outcome.ABSENT))
 
     def _fault(self, message: ipc.Fault) -> None:
         said = (

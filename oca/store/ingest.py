@@ -12,6 +12,7 @@ import msgspec
 
 from contracts import VERSION, ingest
 from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
+from contracts.heartbeat import AUDIENCE
 from contracts.ingest import Refusal
 from daemon.log import event
 from oca.store.incomplete import Corrupt, Incomplete
@@ -22,11 +23,19 @@ log = logging.getLogger("oca.store.ingest")
 
 
 class IngestServer:
-    """``on_adopt`` is told the plan after it is in force, to remember it over a restart."""
+    """``on_adopt`` is told the plan after it is in force, to remember it over a restart. ``identify`` makes a
+    token out to an appliance.
+    """
 
-    def __init__(self, store: Store, on_adopt: Callable[[ingest.Adopt], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_adopt: Callable[[ingest.Adopt], None],
+        identify: Callable[[str], str] | None = None,
+    ) -> None:
         self._store = store
         self._on_adopt = on_adopt
+        self._identify = identify
 
     async def listen(self, path: Path) -> asyncio.Server:
         path.unlink(missing_ok=True)
@@ -62,7 +71,19 @@ class IngestServer:
             return self._abort(request)
         if isinstance(request, ingest.Commit):
             return await self._commit(request)
+        if isinstance(request, ingest.Which):
+            return ingest.Adopted(
+                tuple(key for key in request.keys if self._store.index.get(key) is not None)
+            )
+        if isinstance(request, ingest.Token):
+            return self._token(request.audience)
         return holdings(self._store)
+
+    def _token(self, audience: str) -> ingest.Reply:
+        # Steering is told of us by the heartbeat alone.
+        if self._identify is None or audience == AUDIENCE:
+            return ingest.Refused(Refusal.IDENTITY, f"no token is made out to {audience!r}")
+        return ingest.Issued(self._identify(audience))
 
     def _adopt(self, request: ingest.Adopt) -> ingest.Reply:
         if request.contract != VERSION:
@@ -93,20 +114,23 @@ class IngestServer:
         return ingest.Reserved(str(begun.path), tuple(i for i in range(begun.slices) if begun.has(i)))
 
     async def _wrote(self, request: ingest.Wrote) -> ingest.Reply:
-        """Counts the slice once it is read back: it is served, and not fetched again, from now on."""
+        """Counts slices once they are read back: they are served, and not fetched again, from now on."""
         begun = self._store.incomplete.get(request.key)
         if begun is None:
             return self._elsewhere(request.key, request.etag, None)
-        if begun.item.etag != request.etag or request.index >= begun.slices:
+        said = range(request.index, request.index + request.count)
+        if begun.item.etag != request.etag or said.stop > begun.slices:
             return ingest.Refused(Refusal.UNKNOWN, f"{request.key} was reserved for other bytes since")
-        if not begun.has(request.index):
-            await self._store.verify(begun, (request.index,))
+        unread = [index for index in said if not begun.has(index)]
+        if unread:
+            await self._store.verify(begun, unread, request.inode)
         if self._store.incomplete.get(request.key) is not begun:
             return self._elsewhere(request.key, request.etag, begun)
-        if not begun.has(request.index):
+        wrong = tuple(index for index in unread if not begun.has(index))
+        if wrong:
             # Most often another file: dropped and begun again by pull-through since it was reserved.
-            detail = f"{request.key}: slice {request.index} is not in its file"
-            return ingest.Refused(Refusal.CORRUPT, detail, (request.index,))
+            detail = f"{request.key}: slice {wrong[0]} is not in its file"
+            return ingest.Refused(Refusal.CORRUPT, detail, wrong)
         return ingest.Noted()
 
     def _elsewhere(self, key: str, etag: str, begun: Incomplete | None) -> ingest.Reply:

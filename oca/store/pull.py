@@ -67,9 +67,9 @@ class Puller:
             task.add_done_callback(lambda _: self._locating.pop(key, None))
         failed = await asyncio.shield(task)
         # As it is now: what was begun may have been purged, and begun anew, while we waited.
-        return failed or self._here(key, begun=True) or ipc.Failed(key, Outcome.LOST)
+        return failed or self.here(key, begun=True) or ipc.Failed(key, Outcome.LOST)
 
-    def _here(self, key: str, *, begun: bool = False) -> ipc.Found | None:
+    def here(self, key: str, *, begun: bool = False) -> ipc.Found | None:
         """The object as the books have it, if there is any of it; with ``begun`` also if there is nothing yet."""
         entry = self._store.index.get(key)
         if entry is not None:
@@ -83,7 +83,7 @@ class Puller:
         """Sees to it that the object is here, begun at least; why it cannot be, or None."""
         try:
             await self._store.held(key)
-            if self._here(key) is not None:
+            if self.here(key) is not None:
                 return None
             item = await self._catalog.find(key)
             if item is None:

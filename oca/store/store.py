@@ -166,11 +166,15 @@ class Store:
         if self.incomplete.get(item.item.key) is item:
             self.tell(ipc.Ready(item.item.key, index))
 
-    async def verify(self, item: Incomplete, indices: Sequence[int]) -> None:
-        """Reads slices back and notes those that are right; blames the disk for what it cannot read."""
+    async def verify(self, item: Incomplete, indices: Sequence[int], inode: int = 0) -> None:
+        """Reads slices back and notes those that are right; blames the disk for what it cannot read.
+
+        With ``inode``, that of the file into which somebody has written them verified, as `Incomplete.check`.
+        """
         try:
             extra_s = flushing_s(len(indices) * SLICE_BYTES)
-            for index in await item.disk.contents.run(partial(item.check, indices), extra_s=extra_s):
+            check = partial(item.check, indices, inode)
+            for index in await item.disk.contents.run(check, extra_s=extra_s):
                 self.slice_ready(item, index)
         except OSError as error:
             self.blame(item.disk, error)

@@ -117,7 +117,9 @@ class Storekeeper:
             self.links.shared = shared_cache(
                 config, identity, lambda: self.store.disks, self.http, tally, self.links.tell
             )
-        self.ingest = IngestServer(self.store, self._remember_plan)
+        self.ingest = IngestServer(
+            self.store, self._remember_plan, lambda audience: identity.token(audience, time.time())
+        )
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
         self.routes = (
             RouteFeed(Path(config.run_dir), config.bgp.grace_s, self._rerouted) if config.bgp else None

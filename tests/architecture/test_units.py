@@ -77,7 +77,7 @@ def test_the_sandbox_of_a_service_is_not_weakened(unit: Path, root: Path) -> Non
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
 def test_a_service_starts_a_program_of_the_wheel_with_a_configuration_that_has_an_example(unit: Path) -> None:
-    program, _command, flag, config = _read(unit)["Service"]["ExecStart"].split()
+    program, _command, *_switches, flag, config = _read(unit)["Service"]["ExecStart"].split()
     assert program.removeprefix("/opt/nearcast/bin/") in PROGRAMS
     assert flag == "--config"
     assert (CHECKOUT / "configs" / config.removeprefix("/etc/nearcast/")).is_file()

@@ -105,6 +105,9 @@ class Setup:
                 "appliance": APPLIANCE,
                 "ingest_socket": ingest_socket or str(self.folder / "ingest.sock"),
                 "retry": {"tries": 3, "first_s": 0.01, "longest_s": 0.1},
+                # One thing after the other, so that a test can say what comes first.
+                "requests": 1,
+                "objects": 1,
                 # Tests forge plans; what becomes of forged ones where signatures count: test_signed_plan.
                 "require_signature": False,
             },

@@ -61,9 +61,11 @@ class Proxy:
 
             def do_GET(self) -> None:
                 answer = _ask(port, self.path, dict(self.headers.items()))
-                key = self.path.partition("/media/")[2]
+                # What signs a URL stands behind the path.
+                path = self.path.partition("?")[0]
+                key = path.partition("/media/")[2]
                 first = proxy.count(key, self.headers.get("Range")) if key else 0
-                lie(self.path, answer)
+                lie(path, answer)
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     if name not in {"Connection", "Server", "Transfer-Encoding"}:

@@ -70,6 +70,28 @@ def test_a_slice_that_was_not_written_is_not_believed(client: Storekeeper) -> No
     assert (refused.value.why, refused.value.slices) == (Refusal.CORRUPT, (1,))
 
 
+def test_slices_are_taken_at_their_word_only_where_something_was_written_to_the_reserved_file(
+    client: Storekeeper, storekeeper: StorekeeperThread
+) -> None:
+    data = os.urandom(SIZE)
+    item = _object(data)
+    path = _reserve(client, item).path
+    inode = os.stat(path).st_ino
+    with pytest.raises(Refused) as nothing:
+        client.wrote(item, 1, 1, inode)
+    assert nothing.value.why is Refusal.CORRUPT
+    _write(path, data, 1)
+    assert client.wrote(item, 1, 1, inode)
+    _write(path, bytes(SIZE), 0)
+    with pytest.raises(Refused) as sampled:
+        client.wrote(item, 0, 2, inode)
+    assert sampled.value.slices == (0,), "the first of sixteen is read back"
+    _write(path, bytes(SIZE), 2)
+    with pytest.raises(Refused) as elsewhere:
+        client.wrote(item, 2, 1, inode + 1)
+    assert elsewhere.value.slices == (2,), "of another file none is taken at its word"
+
+
 def test_a_slice_of_an_object_that_is_not_reserved_is_refused(client: Storekeeper) -> None:
     item, other = _object(os.urandom(SIZE)), _object(os.urandom(SIZE))
     for reserved in (False, True):

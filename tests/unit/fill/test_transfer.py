@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import xxhash
-from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.catalog import CatalogObject
 from contracts.objectkey import SLICE_BYTES, digest
-from daemon.s3 import S3Error
+from daemon.s3 import S3Error, Trouble
 from fill.agent.backoff import Patience, Retry
-from fill.agent.transfer import BadOrigin, Transfer
+from fill.agent.rangeclient import Answer, NoAnswer
+from fill.agent.source import BadSource, Kind
+from fill.agent.transfer import OriginOnly, Stopped, Transfer
 
 TRIES = 4
 SIZE = 10 * SLICE_BYTES + 7
@@ -34,41 +37,76 @@ def _item() -> CatalogObject:
 ITEM = _item()
 
 
+class _Body(Answer):
+    """An answer without a connection under it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = memoryview(body)
+
+    def into(self, view: memoryview) -> int:
+        count = min(len(view), len(self._left))
+        view[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
 class Origin:
-    """As boto3's client: answers ranges of ``DATA``; ``faults`` has what to do to each request in turn."""
+    """Answers ranges of ``DATA``; ``faults`` has what to do to each request in turn."""
+
+    name = "origin"
+    kind = Kind.ORIGIN
 
     def __init__(self, *faults: Callable[[bytes], bytes] | Exception | None) -> None:
         self._faults = list(faults)
         self.asked: list[tuple[int, int]] = []
 
-    def get_object(self, *, Bucket: str, Key: str, Range: str) -> dict[str, Any]:  # noqa: N803
-        assert (Bucket, Key) == ("bucket", "media/tt1/video.mp4")
-        first, last = (int(part) for part in Range.removeprefix("bytes=").split("-"))
-        self.asked.append((first // SLICE_BYTES, last // SLICE_BYTES))
+    @contextmanager
+    def open(self, item: CatalogObject, start: int, end: int) -> Iterator[Answer]:
+        self.asked.append((start // SLICE_BYTES, (end - 1) // SLICE_BYTES))
         fault = self._faults.pop(0) if self._faults else None
         if isinstance(fault, Exception):
             raise fault
-        body = DATA[first : last + 1]
-        return {
-            "ResponseMetadata": {"HTTPStatusCode": 206},
-            "ContentRange": f"bytes {first}-{last}/{SIZE}",
-            "Body": io.BytesIO(fault(body) if fault else body),
-        }
+        body = DATA[start:end]
+        try:
+            yield _Body(fault(body) if fault else body)
+        except NoAnswer as error:
+            raise S3Error(str(error), Trouble.UNREACHABLE) from None
+
+
+class _NoCap:
+    piece_bytes = 300_000
+
+    def spend(self, count: int) -> None:
+        pass
+
+
+def _transfer(slept: list[float], parallel: int = 1, stopped: threading.Event | None = None) -> Transfer:
+    patience = Patience(Retry(TRIES, 1.0, 8.0), slept.append, lambda: 1.0)
+    return Transfer(_POOL, parallel, patience, _NoCap(), stopped or threading.Event())
+
+
+_POOL = ThreadPoolExecutor(4)
 
 
 class Taken:
-    """What was handed on, and how long was slept."""
+    """What was written and told, and how long was slept."""
 
-    def __init__(self, origin: Origin, missing: list[int] | None = None) -> None:
+    def __init__(self, origin: Origin, missing: list[int] | None = None, parallel: int = 1) -> None:
         self.slices: dict[int, bytes] = {}
+        self.told_of: set[int] = set()
         self.slept: list[float] = []
-        patience = Patience(Retry(TRIES, 1.0, 8.0), self.slept.append, lambda: 1.0)
-        transfer = Transfer(origin, "bucket", patience)  # type: ignore[arg-type]
-        transfer.fetch(ITEM, range(11) if missing is None else missing, self.take)
+        transfer = _transfer(self.slept, parallel)
+        transfer.fetch(ITEM, range(11) if missing is None else missing, OriginOnly(origin), self)
 
-    def take(self, index: int, data: bytes) -> bool:
-        assert index not in self.slices, "no slice is handed on twice"
-        self.slices[index] = data
+    def write(self, index: int, view: memoryview) -> None:
+        assert index not in self.slices, "no slice is written twice"
+        self.slices[index] = bytes(view)
+
+    def told(self, first: int, count: int) -> bool:
+        said = set(range(first, first + count))
+        assert said <= self.slices.keys(), "what is told of is written"
+        assert not said & self.told_of, "and told of once"
+        self.told_of |= said
         return True
 
     @property
@@ -76,14 +114,8 @@ class Taken:
         return b"".join(data for _, data in sorted(self.slices.items())) == DATA
 
 
-def _busy(seconds: str | None = None) -> ClientError:
-    headers = {} if seconds is None else {"retry-after": seconds}
-    about: Any = {"HTTPStatusCode": 503, "HTTPHeaders": headers}
-    return ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": about}, "GetObject")
-
-
-def _code(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code}}, "GetObject")
+def _busy(seconds: float | None = None) -> S3Error:
+    return S3Error("busy", Trouble.BUSY, seconds)
 
 
 def _cut_at(slices: float) -> Callable[[bytes], bytes]:
@@ -116,7 +148,7 @@ def test_a_request_that_breaks_off_goes_on_with_the_slice_it_broke_in() -> None:
     origin = Origin(_cut_at(3.5))
     taken = Taken(origin)
     assert taken.whole
-    assert origin.asked == [(0, 7), (3, 7), (8, 10)]
+    assert origin.asked == [(0, 7), (3, 10)]
     assert taken.slept == [1.0]
 
 
@@ -130,7 +162,7 @@ def test_a_slice_that_is_wrong_once_is_asked_for_alone_and_the_rest_of_its_answe
 
 def test_a_slice_that_is_wrong_twice_is_named_with_both_digests() -> None:
     origin = Origin(_flip(2), _flip(0))
-    with pytest.raises(BadOrigin) as raised:
+    with pytest.raises(BadSource) as raised:
         Taken(origin)
     wrong = bytearray(DATA[2 * SLICE_BYTES : 3 * SLICE_BYTES])
     wrong[0] ^= 1
@@ -142,8 +174,8 @@ def test_a_slice_that_is_wrong_twice_is_named_with_both_digests() -> None:
 
 
 def test_trouble_is_waited_out_with_a_doubling_ceiling_and_as_long_as_s3_asks() -> None:
-    unreachable = EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
-    taken = Taken(Origin(_busy(), _busy("20"), unreachable))
+    unreachable = S3Error("nobody", Trouble.UNREACHABLE)
+    taken = Taken(Origin(_busy(), _busy(20), unreachable))
     assert taken.whole
     assert taken.slept == [1.0, 2.0 + 20.0, 4.0]
 
@@ -164,49 +196,78 @@ def test_trouble_that_stays_ends_after_the_last_try(fault: Callable[[bytes], byt
     assert len(origin.asked) == TRIES
 
 
-@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchBucket", "AccessDenied", "MethodNotAllowed"])
-def test_trouble_that_does_not_pass_is_not_asked_again(code: str) -> None:
-    origin = Origin(_code(code))
-    with pytest.raises(S3Error, match=code):
+@pytest.mark.parametrize("trouble", [Trouble.NO_OBJECT, Trouble.NO_BUCKET, Trouble.REFUSED, Trouble.ODD])
+def test_trouble_that_does_not_pass_is_not_asked_again(trouble: Trouble) -> None:
+    origin = Origin(S3Error("no", trouble))
+    with pytest.raises(S3Error) as raised:
         Taken(origin)
+    assert raised.value.trouble is trouble
     assert len(origin.asked) == 1
 
 
-def test_a_range_past_the_end_means_a_truncated_object() -> None:
-    with pytest.raises(BadOrigin, match=f"shorter than the {SIZE} bytes published"):
-        Taken(Origin(*[_code("InvalidRange")] * 2))
+def test_an_answer_that_is_wrong_as_a_whole_is_asked_for_once_more() -> None:
+    assert Taken(Origin(BadSource("short"))).whole
+    origin = Origin(BadSource("short"), BadSource("short"))
+    with pytest.raises(BadSource):
+        Taken(origin)
+    assert len(origin.asked) == 2
 
 
 def test_it_ends_early_when_the_object_is_complete_already() -> None:
     origin = Origin()
-    transfer = Transfer(origin, "bucket", Patience(Retry(), [].append, lambda: 0.0))  # type: ignore[arg-type]
-    seen: list[int] = []
 
-    def take(index: int, data: bytes) -> bool:
-        seen.append(index)
-        return index < 2
+    class Complete:
+        def write(self, index: int, view: memoryview) -> None:
+            pass
 
-    transfer.fetch(ITEM, range(11), take)
-    assert seen == [0, 1, 2]
+        def told(self, first: int, count: int) -> bool:
+            return first + count < 3
+
+    _transfer([]).fetch(ITEM, range(11), OriginOnly(origin), Complete())
     assert origin.asked == [(0, 7)]
+
+
+def test_whoever_fetches_is_stopped_between_two_slices() -> None:
+    stopped = threading.Event()
+    written: list[int] = []
+
+    class Stopping:
+        def write(self, index: int, view: memoryview) -> None:
+            written.append(index)
+
+        def told(self, first: int, count: int) -> bool:
+            stopped.set()
+            return True
+
+    with pytest.raises(Stopped):
+        _transfer([], stopped=stopped).fetch(ITEM, range(11), OriginOnly(Origin()), Stopping())
+    assert len(written) <= 8, "no second request was made"
+
+
+def test_several_requests_at_once_ask_for_each_slice_once() -> None:
+    origin = Origin()
+    assert Taken(origin, parallel=4).whole
+    assert sorted(origin.asked) == [(0, 7), (8, 10)]
 
 
 faults = st.one_of(
     st.none(),
     st.floats(0, 8).map(_cut_at),
     st.sets(st.integers(0, 2), min_size=1).map(lambda wrong: _flip(*wrong)),
-    st.just(_busy("1")),
+    st.just(_busy(1)),
 )
 
 
-@given(st.lists(faults, max_size=12), st.sets(st.integers(0, 10)))
-def test_whatever_happens_it_ends_with_right_slices_only(faults: list[Any], missing: set[int]) -> None:
+@given(st.lists(faults, max_size=12), st.sets(st.integers(0, 10)), st.integers(1, 4))
+def test_whatever_happens_it_ends_with_right_slices_only(
+    faults: list[Any], missing: set[int], parallel: int
+) -> None:
     origin = Origin(*[_bounded(fault) for fault in faults])
     try:
-        taken = Taken(origin, sorted(missing))
-    except (BadOrigin, S3Error):
+        taken = Taken(origin, sorted(missing), parallel)
+    except (BadSource, S3Error):
         return
-    assert set(taken.slices) == missing
+    assert set(taken.slices) == taken.told_of == missing
     for index, data in taken.slices.items():
         assert data == DATA[index * SLICE_BYTES : (index + 1) * SLICE_BYTES]
 

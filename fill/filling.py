@@ -1,0 +1,198 @@
+"""What `fill run` and `fill status` do, from their arguments to what they print."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from contracts.documents import BadDocument
+from contracts.plan import Plan
+from daemon import log as daemon_log
+from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
+from daemon.config import ConfigError
+from daemon.s3 import S3Error, open_client
+from fill.agent.agent import Agent, Move, NoPlan, NothingPlanned, WindowEnded, newest_plan, only_run
+from fill.agent.backoff import Patience
+from fill.agent.engine import engine
+from fill.agent.status import print_status
+from fill.agent.storekeeper import Storekeeper
+from fill.agent.tally import Summary
+from fill.agent.window import State, Window, at, jitter_s, shown
+from fill.config import Agent as AgentConfig
+from fill.config import load_config, load_plan_keys
+from fill.progress import meter
+from fill.stopping import WindowClosed, closed_by_sigterm
+
+RUN: Final = "Fetch onto this appliance what its plan names."
+RUN_EXAMPLE: Final = "fill run --config configs/fill.yaml"
+STATUS: Final = "Say how far the plan is carried out."
+STATUS_EXAMPLE: Final = "fill status --config configs/fill.yaml"
+_MOST_SHOWN: Final = 20
+_WAITED_S: Final = 15 * 60
+"""For a window to open, with --scheduled: as often the timer starts us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What may be fetched now: all of it until ``until`` (None: no end), or only what is urgent."""
+
+    until: float | None
+    urgent_only: bool
+    said: str = ""
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--now", action="store_true", help="also outside the windows of the configuration")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would move, and from where; move nothing"
+    )
+    parser.add_argument(
+        "--scheduled",
+        action="store_true",
+        help="as the timer starts it: waits up to 15 minutes for a window to open",
+    )
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    agent = config.need_agent(arguments.config)
+    daemon_log.setup("fill", config.log_level)
+    keys = load_plan_keys(agent, arguments.config)
+    # boto3 asks once: when to ask again is the agent's business.
+    client = open_client(config.origin, attempts=1)
+    # The storekeeper first: without it there is nothing to lock for.
+    with (
+        Storekeeper(agent.ingest_socket) as storekeeper,
+        only_run(agent.ingest_socket),
+        engine(agent, config.origin, client) as parts,
+    ):
+        _refuse_another(storekeeper.holdings().appliance, agent, arguments.config)
+        plan = newest_plan(client, config.origin.bucket, agent.appliance, parts.patience, keys)
+        work = Agent(client, config.origin.bucket, storekeeper, plan, parts)
+        if arguments.dry_run:
+            _preview(work.preview(), agent.appliance, plan, as_json=arguments.json)
+            return Exit.DONE
+        try:
+            with closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
+                permit = _permit(agent, plan, arguments)
+                work.carry_out(bar, permit.until, urgent_only=permit.urgent_only)
+        except WindowEnded:
+            _say(work.summary, agent.appliance, as_json=arguments.json)
+            raise CommandError("the window has closed; the next one goes on from here", Exit.PARTLY) from None
+        except WindowClosed:
+            _say(work.summary, agent.appliance, as_json=arguments.json)
+            raise CommandError("stopped before the end; `fill run` goes on from here", Exit.PARTLY) from None
+    _say(work.summary, agent.appliance, as_json=arguments.json)
+    _judge(work.summary, permit)
+    return Exit.DONE
+
+
+def _preview(moves: Sequence[Move], appliance: str, plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"plan": plan.version, "moves": moves})
+        return
+    from_whom: dict[str, list[int]] = {}
+    for move in moves:
+        from_whom.setdefault(move.source, []).append(move.size)
+    print_table(
+        ("from", "objects", "bytes"),
+        [(name, len(sizes), human_bytes(sum(sizes))) for name, sizes in sorted(from_whom.items())],
+        title=f"{appliance}: plan {plan.version}: what would move",
+    )
+    for move in moves[:_MOST_SHOWN]:
+        print(f"{move.key}  {human_bytes(move.size)}  from {move.source}")
+    if len(moves) > _MOST_SHOWN:
+        print(f"and {len(moves) - _MOST_SHOWN} more: --json has them all")
+
+
+def _judge(summary: Summary, permit: Permit) -> None:
+    """Raises `CommandError` for what was left out, or has to wait."""
+    if summary.left_out:
+        raise CommandError(
+            f"{len(summary.left_out)} of {summary.objects} objects left out; "
+            f"the first: {next(iter(summary.left_out.values()))}"
+        )
+    if summary.waiting:
+        raise CommandError(f"{summary.waiting} objects wait: {permit.said}", Exit.PARTLY)
+
+
+def _permit(agent: AgentConfig, plan: Plan, arguments: argparse.Namespace) -> Permit:
+    """What may be fetched now; waits, if it is to, for a window that is about to open. Raises `ConfigError`."""
+    # The timer comes at any hour: where no window is configured it gets the default one.
+    windows = agent.windows or ((Window(),) if arguments.scheduled else ())
+    if not windows or arguments.now:
+        return Permit(None, urgent_only=False)
+    name = agent.timezone or plan.timezone
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ConfigError(
+            f"{arguments.config}: agent.timezone: {name!r} is no IANA time zone that is known here, "
+            "such as Europe/Berlin"
+        ) from None
+    later_s = jitter_s(plan.site, agent.jitter_s)
+    found = at(time.time(), windows, zone, later_s)
+    wait_s = found.slot.start - time.time()
+    if found.state is State.CLOSED and arguments.scheduled and wait_s <= _WAITED_S:
+        time.sleep(max(0.0, wait_s))
+        return Permit(found.slot.end, urgent_only=False)
+    if found.state is State.CLOSED:
+        opens = f"the window opens {shown(found.slot.start, zone)}; --now does not wait for it"
+        return Permit(None, urgent_only=True, said=opens)
+    return Permit(found.slot.end, urgent_only=False)
+
+
+def _refuse_another(appliance: str, agent: AgentConfig, path: Path) -> None:
+    """Raises `ConfigError` when the storekeeper is not the one of the configured appliance."""
+    if appliance != agent.appliance:
+        raise ConfigError(
+            f"{path}: agent.appliance: {agent.appliance!r}, but {appliance!r} answers at {agent.ingest_socket}"
+        )
+
+
+def _say(summary: Summary, appliance: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    again = summary.published_again
+    print(
+        f"{appliance}: plan {summary.plan}: {summary.committed} objects filled, {summary.held} were there, "
+        f"{len(summary.left_out)} left out, {human_bytes(summary.fetched_bytes)} fetched"
+        + (f"; published again since the plan and taken as now: {_some(again)}" if again else "")
+    )
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def status_command(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    agent = config.need_agent(arguments.config)
+    keys = load_plan_keys(agent, arguments.config)
+    with Storekeeper(agent.ingest_socket) as storekeeper:
+        held = storekeeper.holdings()
+    _refuse_another(held.appliance, agent, arguments.config)
+    newest: str | None = None
+    problem: Exception | None = None
+    try:
+        client = open_client(config.origin, attempts=1)
+        patience = Patience(agent.retry, time.sleep, random.random)
+        newest = newest_plan(client, config.origin.bucket, agent.appliance, patience, keys).version
+    except (S3Error, NoPlan, BadDocument) as error:
+        # What the appliance holds is true without S3 too: it is shown, and then the command fails.
+        problem = error
+    if arguments.json:
+        print_json({"holdings": held, "newest_plan": newest, "problem": str(problem) if problem else None})
+    else:
+        print_status(held, newest)
+    if problem is not None and not isinstance(problem, NothingPlanned):
+        raise CommandError(str(problem))
+    return Exit.DONE

@@ -6,12 +6,14 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
+from tests.waiting import PATIENCE_S, until
 
 PROGRAM = "/usr/sbin/nats-server"
 
@@ -29,9 +31,7 @@ class NatsServer:
     """Stays on its port and its folder, however often it is started."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,15 +45,14 @@ class NatsServer:
                 stdout=log,
                 stderr=log,
             )
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            with socket.socket() as probe:
-                probe.settimeout(5)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0 and probe.recv(4) == b"INFO":
-                    return
-            time.sleep(0.05)
-        raise AssertionError("nats-server does not answer: " + (self._folder / "log").read_text())
+        until(self._answers, lambda: (self._folder / "log").read_text())
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "log").read_text()
+        with socket.socket() as probe:
+            probe.settimeout(PATIENCE_S)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0 and probe.recv(1) == b"I"
 
     def stop(self) -> None:
         if self._process is not None:

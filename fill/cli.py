@@ -1,4 +1,4 @@
-"""The command ``fill``: publish, unpublish, sweep, plan, init-key, run, status."""
+"""The command ``fill``: publish, unpublish, sweep, popularity, plan, init-key, run, status."""
 
 from __future__ import annotations
 

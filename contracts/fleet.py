@@ -72,9 +72,20 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     location: Location | None = None
     peering: Peering | None = None
     """How the networks of ``prefixes`` are joined to it; the default is by tier: embedded, else public."""
+    may_announce: (
+        Annotated[
+            tuple[str, ...],
+            Meta(
+                max_length=100_000,
+                description="networks whose routes, and longer ones, are believed over BGP",
+            ),
+        ]
+        | None
+    ) = None
+    """None: any. An appliance stands in somebody else's building, and could claim anybody's viewers."""
 
     def __post_init__(self) -> None:
-        for prefix in self.prefixes:
+        for prefix in (*self.prefixes, *(self.may_announce or ())):
             try:
                 ipaddress.ip_network(prefix)
             except ValueError as error:

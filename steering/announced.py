@@ -31,6 +31,12 @@ class _Site:
     prefixes: frozenset[Prefix] = frozenset()
     """Of the fleet file."""
     appliances: tuple[str, ...] = ()
+    allowed: frozenset[Prefix] | None = None
+    """What is believed over BGP, with all that is longer; None: anything."""
+    cover: PrefixTable[bool] = field(default_factory=PrefixTable)
+    """The same, to look up in."""
+    refused: set[Prefix] = field(default_factory=set)
+    """What its appliances announce and may not."""
     routes: dict[Attributes, Route] = field(default_factory=dict)
 
     def route(self, attributes: Attributes) -> Route:
@@ -38,6 +44,9 @@ class _Site:
         if found is None:
             found = self.routes[attributes] = Route(self.name, attributes, order_of(self.tier, attributes))
         return found
+
+    def may_announce(self, prefix: Prefix) -> bool:
+        return self.allowed is None or self.cover.covers(prefix)
 
 
 class Announced:
@@ -92,12 +101,18 @@ class Announced:
         """Takes what the fleet file says of ``site``; the prefixes to which that makes a difference."""
         mine = self._sites.setdefault(site.id, _Site(site.id))
         before = mine.tier, mine.written, mine.prefixes, mine.appliances
+        allowed = None if site.may_announce is None else frozenset(map(_written, site.may_announce))
+        others, mine.allowed, mine.cover = allowed != mine.allowed, allowed, PrefixTable()
+        for prefix in allowed or ():
+            mine.cover.put(prefix, True)
         mine.tier, mine.written = site.tier, written_attributes(site.tier, site.peering)
         mine.prefixes = frozenset(map(_written, site.prefixes))
         mine.appliances = tuple(box.id for box in site.appliances)
         if before[:2] == (mine.tier, mine.written):
             prefixes = set(before[2] ^ mine.prefixes)
             speakers = set(before[3]) ^ set(mine.appliances)
+            if others:
+                speakers = {*before[3], *mine.appliances}
         else:
             mine.routes.clear()
             prefixes = set(before[2] | mine.prefixes)
@@ -109,6 +124,10 @@ class Announced:
     def count(self, appliance: str) -> int:
         """How many prefixes it announces over BGP."""
         return len(self._routes.table(appliance))
+
+    def refused(self, site: str) -> int:
+        """How many prefixes its appliances announce over BGP and may not."""
+        return len(self._sites[site].refused)
 
     def differences(self, site: str) -> dict[str, int]:
         """By appliance that speaks BGP: prefixes that another of the site announces, and it does not or worse."""
@@ -146,7 +165,11 @@ class Announced:
         written = mine.route(mine.written)
         for prefix in prefixes:
             best = written if prefix in mine.prefixes else None
-            for table in tables:
+            believed = mine.may_announce(prefix)
+            mine.refused.discard(prefix)
+            if not believed and any(prefix in table for table in tables):
+                mine.refused.add(prefix)
+            for table in tables if believed else ():
                 attributes = table.get(prefix)
                 if attributes is None:
                     continue

@@ -180,6 +180,7 @@ class Api:
                         if standing.state is State.JOINING
                         else round(now - standing.since, 1),
                         routes_worse=differ.get(box.id, 0),
+                        routes_refused=announced.refused(site.id),
                     )
                 )
         return as_json(

@@ -23,7 +23,7 @@ from steering.config import load_config
 from steering.enrolcommands import add_enrol_command, revoke_appliance
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
-from steering.report import Explanation, FleetReport
+from steering.report import ApplianceReport, Explanation, FleetReport
 from steering.rotation import add_rotate_command
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ def _fleet(arguments: argparse.Namespace) -> int:
                 human_rate(box.tx_bps),
                 human_rate(box.throughput_bps),
                 "-" if plan is None else _share(plan.held_bytes, plan.planned_bytes),
-                f"{box.routes}{f', {box.routes_worse} worse' if box.routes_worse else ''}",
+                _routes(box),
             ]
         )
     head = ["APPLIANCE", "SITE", "TIER", "STATE", "HEARD", "SENDING", "OF", "PLAN DONE", "ROUTES"]
@@ -144,6 +144,11 @@ def _fleet(arguments: argparse.Namespace) -> int:
     for key, why in answer.refused_documents.items():
         print(f"refused: {why if why.startswith(key) else f'{key}: {why}'}")
     return Exit.DONE
+
+
+def _routes(box: ApplianceReport) -> str:
+    worse = f", {box.routes_worse} worse" if box.routes_worse else ""
+    return f"{box.routes}{worse}" + (f", {box.routes_refused} refused" if box.routes_refused else "")
 
 
 def _share(held_bytes: int, planned_bytes: int) -> str:

@@ -45,6 +45,13 @@ class PrefixTable(Generic[T]):
                 found.append((length, value))
         return found
 
+    def covers(self, prefix: Prefix) -> bool:
+        """Whether a prefix of the table is the same, or a shorter one that holds it."""
+        return any(
+            length <= prefix.length and prefix.network >> shift << shift in table
+            for length, shift, table in self._order[prefix.version]
+        )
+
     def _table(self, prefix: Prefix) -> dict[int, T]:
         version, length = prefix.version, prefix.length
         table = self._tables.get((version, length))

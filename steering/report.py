@@ -30,6 +30,8 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     """Of this state; None before the first heartbeat."""
     routes_worse: int = 0
     """Prefixes that another appliance of its site announces, and it does not, or with worse attributes."""
+    routes_refused: int = 0
+    """Prefixes that appliances of its site announce and may not (``may_announce`` of the fleet file)."""
 
 
 class FleetReport(msgspec.Struct, frozen=True):

@@ -53,6 +53,7 @@ def fleet(**sites: dict[str, Any]) -> Fleet:
             "id": name,
             "tier": site.get("tier", "isp"),
             "prefixes": site.get("prefixes", []),
+            "may_announce": site.get("may_announce"),
             "appliances": [
                 {"id": box, "url": "http://x", "capacity_bytes": 1, "throughput_bps": 1, "public_key": KEY}
                 for box in site["appliances"]
@@ -100,6 +101,9 @@ files = st.dictionaries(
         {
             "tier": st.sampled_from(["isp", "ixp", "regional"]),
             "prefixes": st.lists(st.sampled_from(NETWORKS), unique=True),
+            # 10.0.0.0/14 holds the first four, 10.4.0.0/17 none.
+            "may_announce": st.none()
+            | st.lists(st.sampled_from([*NETWORKS, "10.0.0.0/14", "10.4.0.0/17"]), unique=True),
             "appliances": st.just([]),
         }
     ),
@@ -138,10 +142,34 @@ def test_after_any_changes_the_table_is_what_a_fresh_one_of_what_is_left_would_b
             if network in site.prefixes:
                 written = Attributes(peering=Peering.EMBEDDED if site.tier is Tier.ISP else Peering.PUBLIC)
                 expected.setdefault(site.id, []).append(order_of(site.tier, written))
+            allowed = site.may_announce is None or any(
+                ipaddress.IPv4Network(network).subnet_of(ipaddress.IPv4Network(cover))
+                for cover in site.may_announce
+            )
             for (who, where), what in said.items():
-                if who in names and where == network:
+                if who in names and where == network and allowed:
                     expected.setdefault(site.id, []).append(order_of(site.tier, what))
         assert net.reach(network) == {site: min(orders) for site, orders in expected.items()}
+
+
+def test_what_a_site_may_not_announce_is_refused_and_counted() -> None:
+    allowed = fleet(a={"appliances": ["a1"], "may_announce": ["10.1.0.0/16"]})
+    net = Network(allowed)
+    net.say("a1", Attributes(), ["10.1.0.0/16", "10.1.7.0/24", "10.0.0.0/8", "10.2.0.0/16"])
+    assert [set(net.reach(text)) for text in ("10.1.0.0/16", "10.1.7.0/24", "10.2.0.0/16")] == [
+        {"a"},
+        {"a"},
+        set(),
+    ]
+    assert net.announced.refused("a") == 2
+    net.say("a1", None, ["10.2.0.0/16"])
+    assert net.announced.refused("a") == 1
+    net.announced.read(fleet(a={"appliances": ["a1"]}))
+    assert (set(net.reach("10.2.0.0/16")), net.announced.refused("a")) == ({"a"}, 0), (
+        "the /8 holds it, and may"
+    )
+    net.announced.read(allowed)
+    assert (net.reach("10.2.0.0/16"), net.announced.refused("a")) == ({}, 1)
 
 
 def test_a_site_has_the_best_of_what_its_appliances_announce_and_tells_who_differs() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from contracts.documents import encode
 from contracts.problem import Problem
+from tests.component.steering.conftest import TITLES
 from tests.component.steering.service import (
     BOXES,
     HOST,
@@ -118,7 +119,7 @@ def test_it_stops_when_told_and_says_nothing_is_wrong(stopped: Service, number: 
             assert stopped.process.wait(PATIENCE_S) == 0
     assert stopped.logged("stopped")
     assert "Traceback" not in stopped.log
-    assert stopped.logged("content read")[0]["titles"] == 3
+    assert stopped.logged("content read")[0]["titles"] == len(TITLES)
 
 
 def reload(service: Service, event: str) -> dict[str, Any]:

@@ -95,6 +95,10 @@ class Processes:
 
     def _wait(self, child: Child) -> None:
         self._children.append(child)
+        self.finish(child)
+
+    def finish(self, child: Child) -> None:
+        """Returns once ``child`` has ended; raises `CommandError` when it failed."""
         # Polled rather than waited for, so that a signal's exception is raised between two polls.
         while child.running:
             time.sleep(_POLL_S)

@@ -56,6 +56,8 @@ class Standing:
     """Since when it has not answered at all."""
     down_until: float = float("-inf")
     left_out: bool = False
+    moved_at: float | None = None
+    """When it was first asked, or last had more of anything than before."""
 
     def usable(self, now: float) -> bool:
         return not self.left_out and now >= self.down_until
@@ -83,9 +85,11 @@ class Standings:
             one.down_until = now + min(_LONGEST_DOWN_S, _DOWN_S * 2.0 ** min(one.failures - 1, 6))
             event(log, "source does not answer", logging.WARNING, source=source.name, why=why)
 
-    def answered(self, source: Source) -> None:
+    def answered(self, source: Source, now: float, *, more: bool) -> None:
         one = self.of(source)
         one.failures, one.down_since = 0, float("inf")
+        if more or one.moved_at is None:
+            one.moved_at = now
 
     def unwilling(self, source: Source, why: str) -> None:
         """It would not have us: nothing that passes by itself."""
@@ -198,7 +202,7 @@ class SiteOrder:
         except Unwilling as error:
             self._standings.unwilling(view.source, str(error))
             return
-        self._standings.answered(view.source)
+        self._standings.answered(view.source, now, more=bool(held - view.held))
         if held - view.held:
             self._moved_at, self._poll_s = now, _POLL_S
         view.held = held
@@ -211,7 +215,10 @@ class SiteOrder:
             for one in before
             if not one.left_out and now - one.down_since < self._escalation.unreachable_s
         ]
-        return not alive or now - self._moved_at >= self._escalation.stalled_s * len(alive)
+        patience_s = self._escalation.stalled_s * len(alive)
+        # Who has fetched nothing at all for so long is not asked to move first for each object anew.
+        idle = all(one.moved_at is not None and now - one.moved_at >= patience_s for one in alive)
+        return idle or now - self._moved_at >= patience_s
 
     def came(self, source: Source, count: int) -> None:
         self._moved_at, self._poll_s = self._now(), _POLL_S

@@ -160,3 +160,31 @@ def test_a_slice_that_was_wrong_is_asked_of_another_and_three_strikes_leave_out(
 def test_an_appliance_that_does_not_know_our_key_is_not_waited_for() -> None:
     given = Given(_master(Unwilling("403")), before=1)
     assert given.asks() == ("origin", range(12, 20))
+
+
+def test_a_master_that_fetches_nothing_is_waited_for_once_and_not_for_each_object() -> None:
+    standings, origin = Standings(), Box("origin", Kind.ORIGIN)
+
+    def asks(master: Box, begun: float, now: float) -> str | None:
+        """Who is asked for an object that was begun then."""
+        time = begun
+        order = SiteOrder(
+            ITEM,
+            [master],
+            1,
+            (),
+            origin,
+            Escalation(unreachable_s=15, stalled_s=100),
+            standings,
+            lambda: time,
+        )
+        order.choose(LEFT)
+        time = now
+        chosen = order.choose(LEFT)
+        return chosen.source.name if isinstance(chosen, Assignment) else None
+
+    assert asks(_master(), 0, 99) is None
+    assert asks(_master(), 0, 100) == "origin"
+    assert asks(_master(), 100, 100) == "origin", "idle for the first, idle for the next"
+    assert asks(_master(range(3)), 101, 101) == "a1", "it fetches again"
+    assert asks(_master(), 102, 102) is None, "and is waited for again"

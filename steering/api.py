@@ -68,8 +68,9 @@ class Api:
         """Of appliances; what the store says of them is put in by `serve`."""
         self.enrolling: Enrolling | None = None
         self.metrics = Metrics()
-        self.frequent = Frequent(self.answering, self.metrics, self._revocations, config.requests_per_s)
-        self.frequent.keys = self.keys
+        self.frequent = Frequent(
+            self.answering, self.metrics, self._revocations, self.keys, config.requests_per_s
+        )
         self.frequent.replace_keys(api_keys)
         self.content_error: str | None = "not read yet"
         self.content_read_at: float | None = None

@@ -26,18 +26,23 @@ _encode: Final = msgspec.json.Encoder().encode
 
 class Frequent:
     def __init__(
-        self, answering: Answering, metrics: Metrics, revocations: RevocationList, requests_per_s: float
+        self,
+        answering: Answering,
+        metrics: Metrics,
+        revocations: RevocationList,
+        keys: KeyRing,
+        requests_per_s: float,
     ) -> None:
+        """``keys`` are the appliances'."""
         self._answering = answering
         self._metrics = metrics
         self._revocations = revocations
+        self._keys = keys
         self._requests_per_s = requests_per_s
         self._budgets: dict[ApiKey, Budget] = {}
         self.pass_on: Callable[[heartbeat.Heartbeat, float], None] | None = None
         """To other replicas, where there are some."""
         self._catching_up: asyncio.Task[None] | None = None
-        self.keys: KeyRing | None = None
-        """Of appliances; None: those of the fleet file alone."""
 
     def replace_keys(self, keys: Iterable[ApiKey]) -> None:
         """Other API keys are in force; those who stay keep what they have left to ask."""
@@ -71,8 +76,7 @@ class Frequent:
         if not token:
             raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
         try:
-            keys = self._answering.view.roster.keys if self.keys is None else self.keys
-            return verify_identity(token, keys, audience=heartbeat.AUDIENCE, now=time.time())
+            return verify_identity(token, self._keys, audience=heartbeat.AUDIENCE, now=time.time())
         except TokenRefused as error:
             raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwe
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey
 
 from contracts import clientnetwork
 from contracts.token import VIEWER_ALGORITHM, VIEWER_ISSUER, VIEWER_TYP, KeyRing, scope_of
+from daemon import keyfiles
 from daemon.config import ConfigError
+from daemon.keyfiles import replace_json
 from steering.apikeys import add_api_key
-from steering.statefile import replace_file
 
 _ES256: Final = ECDSA(SHA256())
 
@@ -56,11 +55,11 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
     paths.state_dir.mkdir(parents=True, exist_ok=True)
     if not paths.private.exists():
         key = ECKey.generate_key("P-256")
-        replace_file(paths.private, key.as_dict(private=True), mode=0o600)
+        replace_json(paths.private, key.as_dict(private=True), mode=0o600)
     publish(paths, load_private(paths.private))
     if not paths.network.exists():
         sealing = OctKey.generate_key(clientnetwork.KEY_BITS)
-        replace_file(paths.network, sealing.as_dict(private=True), mode=0o600)
+        replace_json(paths.network, sealing.as_dict(private=True), mode=0o600)
     if paths.api_keys.exists() and not new_api_key:
         return None
     return add_api_key(paths.api_keys, None)
@@ -87,7 +86,7 @@ def publish(paths: Paths, key: ECKey) -> None:
 
 def replace_published(paths: Paths, keys: list[dict[str, Any]]) -> None:
     """Raises OSError."""
-    replace_file(paths.public, {"keys": keys}, mode=0o644)
+    replace_json(paths.public, {"keys": keys}, mode=0o644)
 
 
 class Signer:
@@ -138,17 +137,7 @@ def _base64(raw: bytes) -> bytes:
 
 def load_private(file: Path) -> ECKey:
     """A key that signs viewers' tokens; raises `ConfigError`."""
-    try:
-        key = ECKey.import_key(json.loads(file.read_bytes()))
-        if key.curve_name != "P-256" or not key.is_private:
-            raise ValueError(f"a {'private' if key.is_private else 'public'} key on {key.curve_name}")
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no signing key there: run `steering init`") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{file}: not a P-256 private key as JWK: {error}") from None
-    return key
+    return keyfiles.load_private(file, ECKey, "P-256", called="a P-256", made_by="steering init")
 
 
 def _load_network_key(paths: Paths) -> OctKey:
@@ -164,12 +153,4 @@ def _load_network_key(paths: Paths) -> OctKey:
 
 def published(paths: Paths) -> list[dict[str, Any]]:
     """The keys in the public file; raises `ConfigError` when it holds something else."""
-    try:
-        keys = json.loads(paths.public.read_bytes())["keys"]
-        if isinstance(keys, list) and all(isinstance(item, dict) for item in keys):
-            return keys
-    except FileNotFoundError:
-        return []
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise ConfigError(f'{paths.public}: not a JWK Set: {{"keys": [...]}} is expected')
+    return keyfiles.load_published(paths.public)

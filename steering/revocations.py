@@ -14,7 +14,7 @@ import msgspec
 
 from contracts.heartbeat import MAX_REVOKED, Revocations
 from daemon.config import ConfigError
-from steering.statefile import replace_file
+from daemon.keyfiles import replace_json
 
 
 class TooMany(Exception):
@@ -41,7 +41,7 @@ class RevocationList:
             raise TooMany(f"{MAX_REVOKED} sessions are revoked already")
         changed = _Stored(self._draw(), {**kept, session: max(until, kept.get(session, 0.0))})
         # The mode that the unit's UMask gives.
-        replace_file(self._file, msgspec.to_builtins(changed), mode=0o640)
+        replace_json(self._file, msgspec.to_builtins(changed), mode=0o640)
         self._stored = changed
 
     def is_revoked(self, session: str) -> bool:

@@ -17,9 +17,9 @@ from typing import Any, Final
 from joserfc.jwk import ECKey
 
 from daemon.cli import CommandError, Exit, print_json
+from daemon.keyfiles import replace_json
 from steering.config import load_config
 from steering.keys import Paths, load_private, publish, published, replace_published
-from steering.statefile import replace_file
 
 _ENDED: Final = "nearcast_signs_until"
 """Seconds since 1970. RFC 7517 section 4: members that a reader does not know are ignored."""
@@ -40,7 +40,7 @@ def begin(paths: Paths) -> str:
     key = ECKey.generate_key("P-256")
     # Published first: a key that could sign before it is known would be the worse half.
     publish(paths, key)
-    replace_file(paths.following, key.as_dict(private=True), mode=0o600)
+    replace_json(paths.following, key.as_dict(private=True), mode=0o600)
     return key.thumbprint()
 
 

@@ -191,7 +191,8 @@ async def _read_content(config: Config, api: Api, reader: ContentReader) -> None
 
 def _content_read(api: Api, content: Any) -> None:
     before = api.view.content
-    if (content.catalog, content.plan) != (before.catalog, before.plan):
+    newer = (content.catalog, content.plan) != (before.catalog, before.plan)
+    if newer:
         event(log, "content read", catalog=content.catalog, plan=content.plan, titles=len(content.titles))
     elif api.content_error is not None:
         event(log, "S3 answers again", after=api.content_error)
@@ -202,7 +203,7 @@ def _content_read(api: Api, content: Any) -> None:
     api.view.content, api.content_error, api.content_read_at = content, None, time.monotonic()
     if first:
         api.view.look_again()
-    if (content.catalog, content.plan) != (before.catalog, before.plan):
+    if newer:
         _leave_alone()
 
 

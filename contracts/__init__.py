@@ -2,7 +2,7 @@
 
 Belongs here: message types with their bounds, the key space, the token, the error document.
 Does not: sockets, files, clocks, retries, or a decision of one program.
-May call: everybody. May be called by this: the standard library, msgspec, joserfc, xxhash.
+May call: everybody. May be called by this: the standard library, msgspec, joserfc, cryptography, xxhash.
 
 Every document carries ``contract``: the version its writer spoke. A reader accepts its own
 version and every older one listed here.

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts import VERSION
+from contracts.beatsession import BeatSession, Share
 from contracts.catalog import Title, Version
 from contracts.plan import Name
 from contracts.route import RouteChanges, Serial
@@ -19,7 +20,8 @@ MAX_REVOKED: Final = 10_000
 MAX_REPLY_BYTES: Final = 1 << 20
 PATH: Final = "/v1/heartbeat"
 AUDIENCE: Final = "steering"
-"""The ``aud`` of the identity token that a heartbeat carries (`contracts.token.verify_identity`)."""
+"""The ``aud`` of the identity token that a heartbeat carries (`contracts.token.verify_identity`), unless a session
+vouches for it (`contracts.beatsession`)."""
 
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 
@@ -58,6 +60,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """The version of this steering's list that the appliance has; empty for none."""
     routes: RouteChanges | None = None
     """Since the serial that this steering answered with; None where no BGP session is configured."""
+    hello: Share | None = None
+    """Asks for a session (`contracts.beatsession`); heeded in a signed heartbeat alone."""
     contract: int = VERSION
 
 
@@ -77,4 +81,6 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
     """The whole list, when the appliance has another version of it."""
     routes: Serial = 0
     """Up to where it knows the appliance's routes; 0 for none."""
+    session: BeatSession | None = None
+    """The answer to a hello; None from a steering that knows no sessions: it wants every heartbeat signed."""
     contract: int = VERSION

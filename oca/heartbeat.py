@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -14,7 +16,6 @@ import msgspec
 
 from contracts.documents import BadDocument, decode, encode
 from contracts.heartbeat import (
-    AUDIENCE,
     MAX_REPLY_BYTES,
     PATH,
     DiskReport,
@@ -30,12 +31,15 @@ from oca.identity import Identity
 from oca.routejournal import RouteJournals
 from oca.status import Status, SteeringStatus
 from oca.store.index import Index
+from oca.vouching import Vouching
 
 log = logging.getLogger("oca.heartbeat")
 
 _MAX_MISSING_TITLES: Final = 20_000
 _MAX_PARTS: Final = 20
 """Of routes, sent to one steering without waiting for the next beat: 100,000 prefixes."""
+_NOT_BELIEVED: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+"""How steering refuses a session; one that knows none of them reads a malformed token."""
 
 
 class Heart:
@@ -51,7 +55,7 @@ class Heart:
         on_revoked: Callable[[frozenset[str]], None],
     ) -> None:
         self._config = config
-        self._identity = identity
+        self._vouching = {url: Vouching(identity, random.random) for url in config.urls}
         self._http = http
         self._status = status
         self._index = index
@@ -101,33 +105,49 @@ class Heart:
 
     async def _told(self, url: str, message: Heartbeat) -> bool:
         """One message and its answer; whether there are more routes to tell at once."""
-        known = self._revocations.get(url)
-        body = encode(
-            msgspec.structs.replace(
-                message, revocations=known.version if known else "", routes=self.routes.part(url)
-            )
-        )
-        token = self._identity.token(AUDIENCE, time.time(), body)
         try:
-            async with self._http.post(
-                url + PATH,
-                data=body,
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=max(1.0, self._config.heartbeat_interval_s)),
-                allow_redirects=False,
-            ) as answer:
-                raw = await answer.content.read(MAX_REPLY_BYTES + 1)
-                if answer.status != 200:
-                    raise BadDocument(url, f"answered {answer.status}: {_detail(raw)}")
-                reply = decode(raw, HeartbeatReply, name=url, limit_bytes=MAX_REPLY_BYTES)
+            reply = await self._posted(url, message)
+            if reply is None:  # the session was not believed: the same once more, signed
+                reply = await self._posted(url, message)
         except TimeoutError:
             self._failed(url, "did not answer in time")
         except (aiohttp.ClientError, OSError, BadDocument) as error:
             self._failed(url, str(error))
         else:
-            self._answered(url, reply)
-            return self.routes.answered(url, reply.routes)
+            if reply is not None:
+                self._answered(url, reply)
+                return self.routes.answered(url, reply.routes)
         return False
+
+    async def _posted(self, url: str, message: Heartbeat) -> HeartbeatReply | None:
+        """The answer, None when it is that the session which vouched for the message is worth nothing."""
+        vouching, known = self._vouching[url], self._revocations.get(url)
+        hello = vouching.hello(time.monotonic())
+        body = encode(
+            msgspec.structs.replace(
+                message,
+                revocations=known.version if known else "",
+                routes=self.routes.part(url),
+                hello=hello,
+            )
+        )
+        token, session = vouching.credentials(hello, body, time.time())
+        async with self._http.post(
+            url + PATH,
+            data=body,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=max(1.0, self._config.heartbeat_interval_s)),
+            allow_redirects=False,
+        ) as answer:
+            raw = await answer.content.read(MAX_REPLY_BYTES + 1)
+            if session is not None and answer.status in _NOT_BELIEVED:
+                vouching.refused(session, time.monotonic())
+                return None
+            if answer.status != HTTPStatus.OK:
+                raise BadDocument(url, f"answered {answer.status}: {_detail(raw)}")
+        reply = decode(raw, HeartbeatReply, name=url, limit_bytes=MAX_REPLY_BYTES)
+        vouching.accepted(hello, reply.session, time.monotonic())
+        return reply
 
     def _answered(self, url: str, reply: HeartbeatReply) -> None:
         if self._errors.pop(url, None) is not None or reply.state != self._states.get(url):

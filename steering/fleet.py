@@ -111,7 +111,9 @@ class FleetView:
                 )
         if beat.routes is not None:
             self.routes.hear(name, beat.routes)
-            beat = msgspec.structs.replace(beat, routes=None)  # thousands of strings that nobody needs again
+        if beat.routes is not None or beat.hello is not None:
+            # Thousands of strings that nobody needs again.
+            beat = msgspec.structs.replace(beat, routes=None, hello=None)
         self._heard[name] = Heard(now, issued_at, beat, told)
         state = self.health.hear(name, draining=beat.draining, now=now)
         self._settle()

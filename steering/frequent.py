@@ -10,11 +10,13 @@ from typing import Final
 import msgspec
 
 from contracts import heartbeat, steer
+from contracts.beatsession import claimed
 from contracts.documents import BadDocument, decode
 from contracts.problem import Problem
 from contracts.token import KeyRing, Speaker, TokenRefused, verify_identity
 from steering.answering import Answering
 from steering.apikeys import ApiKey, Scope, find_api_key
+from steering.beatsessions import BeatSessions, Vouched
 from steering.budget import Budget
 from steering.fleet import Replayed
 from steering.metrics import Metrics
@@ -38,6 +40,7 @@ class Frequent:
         self._metrics = metrics
         self._revocations = revocations
         self._keys = keys
+        self._sessions = BeatSessions(keys)
         self._requests_per_s = requests_per_s
         self._budgets: dict[ApiKey, Budget] = {}
         self.pass_on: Callable[[heartbeat.Heartbeat, float], None] | None = None
@@ -71,24 +74,30 @@ class Frequent:
         finally:
             self._metrics.decided(time.perf_counter() - began)
 
-    def speaker(self, token: str | None) -> Speaker:
-        """Who speaks, by the token alone: only who is in the fleet may have us hold megabytes. Raises `Refused`."""
-        if not token:
+    def speaker(self, credentials: str | None) -> Speaker | Vouched:
+        """Who speaks, by the credentials alone: only who is in the fleet may have us hold megabytes.
+
+        Raises `Refused`.
+        """
+        if not credentials:
             raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
+        claim = claimed(credentials)
+        if claim is not None:
+            return self._sessions.vouched(claim, time.monotonic(), time.time())
         try:
-            return verify_identity(token, self._keys, audience=heartbeat.AUDIENCE, now=time.time())
+            return verify_identity(credentials, self._keys, audience=heartbeat.AUDIENCE, now=time.time())
         except TokenRefused as error:
             raise Refused(Problem.IDENTITY_REFUSED, str(error)) from None
 
-    def beat(self, speaker: Speaker, raw: bytes) -> bytes:
+    def beat(self, speaker: Speaker | Vouched, raw: bytes) -> bytes:
         """Takes a heartbeat; raises `Refused`."""
-        view = self._answering.view
+        view, now = self._answering.view, time.monotonic()
         try:
             speaker.check_body(raw)
             beat = decode(raw, heartbeat.Heartbeat, name="body", limit_bytes=heartbeat.MAX_HEARTBEAT_BYTES)
             if beat.appliance != speaker.appliance:
                 raise Refused(Problem.IDENTITY_REFUSED, f"{speaker.appliance} speaks for {beat.appliance}")
-            state = view.hear(beat, speaker.issued_at, time.monotonic())
+            state = view.hear(beat, speaker.issued_at, now)
             if self.pass_on is not None:
                 self.pass_on(beat, speaker.issued_at)
         except (TokenRefused, Replayed) as error:
@@ -97,9 +106,13 @@ class Frequent:
             raise bad_field(error.why) from None
         if view.announced.behind and (self._catching_up is None or self._catching_up.done()):
             self._catching_up = asyncio.create_task(self._catch_up())
+        session = None
+        if beat.hello is not None and isinstance(speaker, Speaker):
+            session = self._sessions.open(beat.appliance, beat.hello, now)
         news = self._revocations.news(beat.revocations)
         serial = view.routes.serial(beat.appliance)
-        return _encode(heartbeat.HeartbeatReply(state.value, view.content.plan, news, serial)) + b"\n"
+        reply = heartbeat.HeartbeatReply(state.value, view.content.plan, news, serial, session)
+        return _encode(reply) + b"\n"
 
     async def _catch_up(self) -> None:
         """A full table takes seconds, and answers wait for none of it."""

@@ -65,7 +65,9 @@ class Replicas:
 
     def pass_on(self, beat: Heartbeat, issued_at: float) -> None:
         """Tells the others what was heard here just now."""
-        raw = self._encode(Passed(msgspec.structs.replace(beat, routes=None), issued_at, self._wall()))
+        raw = self._encode(
+            Passed(msgspec.structs.replace(beat, routes=None, hello=None), issued_at, self._wall())
+        )
         if len(raw) > _MAX_BYTES:
             event(log, "heartbeat not passed on", logging.WARNING, appliance=beat.appliance, bytes=len(raw))
             return

@@ -8,8 +8,9 @@ a router that forgot one of them must not take its viewers from the rest.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +20,7 @@ from steering.preference import Route, order_of, written_attributes
 from steering.prefixes import Address, PrefixTable
 from steering.routes import Change, Prefix, Routes, Table, parse_prefix
 
-STEP: Final = 1000
+STEP: Final = 300
 """Prefixes that are looked at anew in one go: a millisecond or two, in which nobody is answered."""
 
 
@@ -56,7 +57,7 @@ class Announced:
         self._sites: dict[str, _Site] = {}
         self._site_of: dict[str, str] = {}
         self._interned: dict[tuple[Route, ...], tuple[Route, ...]] = {}
-        self._behind: deque[tuple[str, Sequence[Prefix]]] = deque()
+        self._behind: deque[tuple[str, Iterator[Prefix]]] = deque()
         """Prefixes by site that changed and were not looked at yet."""
         routes.listeners.append(self._changed)
 
@@ -76,8 +77,11 @@ class Announced:
     def step(self) -> bool:
         """Looks at no more than `STEP` of the prefixes that changed; whether there are more."""
         if self._behind:
-            site, prefixes = self._behind.popleft()
-            self._revisit(site, prefixes)
+            site, prefixes = self._behind[0]
+            some = list(itertools.islice(prefixes, STEP))
+            if len(some) < STEP:
+                self._behind.popleft()
+            self._revisit(site, some)
         return bool(self._behind)
 
     def catch_up(self) -> Iterator[None]:
@@ -149,9 +153,12 @@ class Announced:
         site = self._site_of.get(change.appliance)
         if site is None:
             return
-        prefixes = [*change.announced, *change.withdrawn]
-        for at in range(0, len(prefixes), STEP):
-            self._behind.append((site, prefixes[at : at + STEP]))
+        others = {
+            id(self._routes.table(name)) for name in self._sites[site].appliances if name != change.appliance
+        }
+        if id(change.after) in others and (not change.before or id(change.before) in others):
+            return  # the site's appliances have the same tables between them as before
+        self._behind.append((site, itertools.chain(change.announced, change.withdrawn)))
         if len(self._behind) == 1:
             self.step()
 

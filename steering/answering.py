@@ -93,9 +93,15 @@ class Answering:
         return told, {item.box.id for item in chosen}
 
     def nobody(self) -> Refused:
+        detail = "no appliance can serve this client now"
+        return Refused(Problem.UNAVAILABLE, detail, retry_s=self._retry_s())
+
+    def busy(self) -> Refused:
+        return Refused(Problem.BUSY, "ask another replica, or later", retry_s=self._retry_s())
+
+    def _retry_s(self) -> float:
         low, high = _RETRY_S
-        retry_s = low + (high - low) * self._chance()
-        return Refused(Problem.UNAVAILABLE, "no appliance can serve this client now", retry_s=retry_s)
+        return low + (high - low) * self._chance()
 
     def _decide(
         self, question: Question, client_ip: str, now: float, count: int

@@ -119,10 +119,11 @@ class Api:
 
     async def _steer(self, request: web.Request) -> web.Response:
         """The body is JSON whatever its Content-Type says; a browser cannot send it without the key."""
+        arrived_at = time.monotonic()
         with self.metrics.answering():
             self._caller(request, Scope.STEER)
             raw = await read_body(request, steer.MAX_REQUEST_BYTES)
-            return web.Response(body=self.frequent.start(raw), content_type="application/json")
+            return web.Response(body=self.frequent.start(raw, arrived_at), content_type="application/json")
 
     async def _revoke(self, request: web.Request) -> web.Response:
         self._caller(request, Scope.REVOKE)
@@ -262,6 +263,8 @@ class Api:
             None if self.content_read_at is None else now - self.content_read_at,
             len(self.answering.sessions),
             self._isolated_s(now),
+            len(self.frequent.sessions),
+            self.view.health.held_up_s,
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -1,6 +1,7 @@
 """Starts and heartbeats, read and answered without a framework: thousands of each come every second.
 
-A connection begins here. A request that is whole, plain and one of the two is answered at once; anything
+A connection begins here. A heartbeat that is whole and plain is answered at once, a start waits for its turn
+(`steering.startqueue`), and what follows it on its connection waits too; anything
 else, be it another route, a body in chunks or a line that looks odd, gives the connection with all that was read to
 the framework's handler, which knows every case and speaks to that client from then on. So nothing is refused here for
 its form, and what is refused for its content is rendered by the same function as everywhere.
@@ -13,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Final, cast
 
@@ -21,12 +23,26 @@ from aiohttp import web
 
 from contracts.steer import MAX_REQUEST_BYTES
 from steering.request import BODY_S
+from steering.startqueue import StartQueue
 
-Handler = Callable[[str | None, bytes], bytes]
-"""From the bearer's credentials and the body to the answer's body (JSON); raises `Refused`."""
 
-_MAX_BODY_BYTES: Final = {b"/v1/steer": MAX_REQUEST_BYTES, b"/v1/heartbeat": 64 << 10}
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """From the bearer's credentials and the body to the answer's body (JSON); both raise `Refused`."""
+
+    beat: Callable[[str | None, bytes], bytes]
+    start: Callable[[str | None, bytes, float], bytes]
+    """Hears too when the question arrived, by the queue's clock."""
+    busy: Callable[[], Exception]
+    """What a start is refused with that cannot have its turn."""
+    failed: Callable[[Exception], web.Response]
+
+
+_START: Final = b"/v1/steer"
+_MAX_BODY_BYTES: Final = {_START: MAX_REQUEST_BYTES, b"/v1/heartbeat": 64 << 10}
 """Longer ones are for the framework's handler to refuse, or to read: a heartbeat with a table of routes."""
+_MAX_HELD_BYTES: Final = 256 << 10
+"""Who sends more than this ahead of our answers is read no further meanwhile."""
 _STARTS: Final = (b"POST /v1/steer HTTP/1.1\r\n", b"POST /v1/heartbeat HTTP/1.1\r\n")
 _head = re.compile(
     rb"POST (/v1/steer|/v1/heartbeat) HTTP/1\.1((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*)+)\Z"
@@ -43,17 +59,24 @@ class FastPath(asyncio.Protocol):
 
     def __init__(
         self,
-        handlers: Mapping[bytes, Handler],
-        failed: Callable[[Exception], web.Response],
+        handlers: Handlers,
+        starts: StartQueue,
         slow: Callable[[], asyncio.Protocol] | None,
         open_: set[FastPath],
     ) -> None:
         self._handlers = handlers
-        self._failed = failed
+        self._starts = starts
         assert slow is not None
         self._slow = slow
         self._open = open_
         self._held = b""
+        self._waits = False
+        """A start of ours is in the queue."""
+        self._ended = False
+        """The other side says nothing more."""
+        self._unread = False
+        """It does not read its answers: what it asks is not read either."""
+        self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -69,16 +92,18 @@ class FastPath(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
 
-    def eof_received(self) -> None:
-        """None closes: who says nothing more has had all its answers."""
+    def eof_received(self) -> bool:
+        """False closes: who says nothing more has had all its answers."""
+        self._ended = True
+        return self._waits
 
     def pause_writing(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._unread = True
+        self._read_or_not()
 
     def resume_writing(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._unread = False
+        self._read_or_not()
 
     def close(self) -> None:
         if self._transport is not None:
@@ -87,10 +112,45 @@ class FastPath(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._held = self._held + data if self._held else data
         self._advance()
+        if len(self._held) > _MAX_HELD_BYTES:
+            self._read_or_not()
+
+    def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
+        """A start has its turn."""
+        if self._transport is not None:
+            try:
+                self._write(self._handlers.start(credentials, body, arrived_at))
+            except Exception as error:  # noqa: BLE001 - `failed` logs what nobody meant
+                self._write_failure(error)
+        self._go_on()
+
+    def refuse(self) -> None:
+        """It waited for too long."""
+        if self._transport is not None:
+            self._write_failure(self._handlers.busy())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """After a start, with what came meanwhile."""
+        self._waits = False
+        if self._held:
+            self._advance()
+        if self._ended and not self._waits:
+            self.close()
+
+    def _read_or_not(self) -> None:
+        paused = self._unread or len(self._held) > _MAX_HELD_BYTES
+        if paused is self._paused or self._transport is None:
+            return
+        self._paused = paused
+        if paused:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def _advance(self) -> None:
         """Answers one request, if it is whole."""
-        if self._transport is None:
+        if self._transport is None or self._waits:
             return
         taken = self._take()
         if taken == _HAND_OVER:
@@ -98,16 +158,18 @@ class FastPath(asyncio.Protocol):
         elif taken:
             self._held = self._held[taken:]
             self.quiet_since = time.monotonic()
+            if self._paused:
+                self._read_or_not()
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            if self._held:
+            if self._held and not self._waits:
                 self._loop.call_soon(self._advance)  # others have their turn before a pipeline's next
         elif self._timer is None:
             self._timer = self._loop.call_later(BODY_S, self._hand_over)
 
     def _take(self) -> int:
-        """How many bytes were answered: 0 when more have to come, `_HAND_OVER` when they are not for us."""
+        """How many bytes were answered or wait: 0 when more have to come, `_HAND_OVER` when they are not for us."""
         data = self._held
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -134,24 +196,41 @@ class FastPath(asyncio.Protocol):
         whole = end + 4 + length
         if len(data) < whole:
             return 0
-        self._answer(self._handlers[found[1]], credentials, data[end + 4 : whole])
+        body = data[end + 4 : whole]
+        if found[1] == _START:
+            self._waits = True
+            self._starts.put(self, credentials, body)
+            return whole
+        try:
+            self._write(self._handlers.beat(credentials, body))
+        except Exception as error:  # noqa: BLE001 - `failed` logs what nobody meant
+            self._write_failure(error)
         return whole
 
-    def _answer(self, handler: Handler, credentials: str | None, body: bytes) -> None:
+    def _write(self, answer: bytes) -> None:
         assert self._transport is not None
-        status, more, kind = b"200 OK", b"", b"application/json"
-        try:
-            answer = handler(credentials, body)
-        except Exception as error:  # noqa: BLE001 - `failed` logs what nobody meant
-            failed = self._failed(error)
-            assert isinstance(failed.body, bytes)
-            answer, kind = failed.body, failed.content_type.encode()
-            status = b"%d %s" % (failed.status, failed.reason.encode())
-            names = failed.headers.keys() - {"Content-Type", "Content-Length"}
-            more = b"".join(b"%s: %s\r\n" % (n.encode(), failed.headers[n].encode()) for n in names)
         self._transport.write(
-            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nDate: %s\r\n%s\r\n%s"
-            % (status, kind, len(answer), _date(), more, answer)
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\nDate: %s\r\n\r\n%s"
+            % (len(answer), _date(), answer)
+        )
+
+    def _write_failure(self, error: Exception) -> None:
+        assert self._transport is not None
+        failed = self._handlers.failed(error)
+        assert isinstance(failed.body, bytes)
+        names = failed.headers.keys() - {"Content-Type", "Content-Length"}
+        more = b"".join(b"%s: %s\r\n" % (n.encode(), failed.headers[n].encode()) for n in names)
+        self._transport.write(
+            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nDate: %s\r\n%s\r\n%s"
+            % (
+                failed.status,
+                failed.reason.encode(),
+                failed.content_type.encode(),
+                len(failed.body),
+                _date(),
+                more,
+                failed.body,
+            )
         )
 
     def _hand_over(self) -> None:

@@ -80,9 +80,23 @@ class FleetView:
         for name in self.routes.known():
             if name not in roster.appliances:
                 self.routes.forget(name)
-        while self.announced.step():
+        for _ in self.catch_up():
             pass  # of appliances that the new file does not have
         self._take(roster)
+
+    @property
+    def behind(self) -> bool:
+        """Whether routes were taken that answers do not follow yet."""
+        return self.routes.behind or self.announced.behind
+
+    def catch_up(self) -> Iterator[None]:
+        """Lets answers follow, a millisecond or two at a time; who drives it lets others have their turn in between."""
+        while self.behind:
+            if self.announced.behind:
+                self.announced.step()
+            else:
+                self.routes.step()
+            yield
 
     def _take(self, roster: Roster) -> None:
         self.announced.read(roster.fleet)

@@ -11,14 +11,15 @@ Who comes and goes is damped, as routes are (RFC 2439): each loss costs a penalt
 above a limit heartbeats lead back to SUSPECT, which is answered when nobody else is left, not to SERVING.
 
 When almost everybody falls silent at once it is we who are cut off: nobody changes state by silence until
-we hear others again, and `isolated` says since when.
+we hear others again, and `isolated` says since when. And while we did not listen ourselves, because too much was to
+do or the machine stood still, nobody was silent: that time (`tick`) counts for nothing.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +40,10 @@ REUSE_PENALTY: Final = 1500.0
 MAX_PENALTY: Final = 8000.0
 """So that whoever is stable again is back within two and a half minutes."""
 HALF_LIFE_S: Final = 60.0
+
+TICK_S: Final = 0.1
+HELD_UP_S: Final = 0.5
+"""Between two ticks: what came meanwhile was not read."""
 
 ISOLATED_FLEET: Final = 5
 """Of fewer, all may well fail at once."""
@@ -127,6 +132,11 @@ class Health:
     _swept_at: float = float("-inf")
     _heard_from: float = float("-inf")
     """Before this we listened to nobody: silence counts from here."""
+    held_up_s: float = 0.0
+    """For how long, in all, we did not listen."""
+    _ticked_at: float | None = None
+    _held_up: deque[tuple[float, float]] = field(default_factory=deque)
+    """When each time that counts for nothing ended, and how long it was; of the last `DOWN_S`."""
 
     def of(self, appliance: str) -> Standing:
         found = self.standings.get(appliance)
@@ -150,11 +160,26 @@ class Health:
         self._watched.move_to_end(appliance)
         return standing.state
 
+    def tick(self, now: float) -> None:
+        """Called each `TICK_S` by the loop that reads heartbeats. Who never calls it is taken to listen always."""
+        self._listened(now)
+        self._ticked_at = now
+
+    def _listened(self, now: float) -> None:
+        """Notices when we did not. From a sweep too: what is read after a standstill comes before the next tick."""
+        if self._ticked_at is not None and now - self._ticked_at > HELD_UP_S:
+            self._held_up.append((now, now - self._ticked_at))
+            self.held_up_s += now - self._ticked_at
+            self._ticked_at = now
+        while self._held_up and now - self._held_up[0][0] > DOWN_S:
+            self._held_up.popleft()
+
     def sweep(self, now: float) -> None:
         """Lets silence have its effect; whoever asks for a state calls it first."""
         if now - self._swept_at < SWEEP_S:
             return
         self._swept_at = now
+        self._listened(now)
         silent: list[str] = []
         for name in self._watched:
             if self._age_s(name, now) < SUSPECT_S:
@@ -234,8 +259,12 @@ class Health:
 
     def _age_s(self, appliance: str, now: float) -> float:
         standing = self.standings[appliance]
-        began = standing.since if standing.heard_at is None else standing.heard_at
-        return now - max(self._heard_from, began)
+        began = max(self._heard_from, standing.since if standing.heard_at is None else standing.heard_at)
+        age_s = now - began
+        for ended_at, seconds in self._held_up:
+            if ended_at > began:
+                age_s -= min(seconds, ended_at - began)
+        return age_s
 
     def _cut_off(self, now: float) -> bool:
         """Whether so few of many still speak that the fault is ours."""
@@ -243,8 +272,7 @@ class Health:
             return False
         enough = ISOLATED_SHARE * len(self._watched)
         for speaking, name in enumerate(reversed(self._watched), start=1):
-            heard_at = self.standings[name].heard_at
-            if heard_at is None or now - heard_at >= LATE_S:
+            if self.standings[name].heard_at is None or self._age_s(name, now) >= LATE_S:
                 return True
             if speaking >= enough:
                 break

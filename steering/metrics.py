@@ -13,6 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from contracts.problem import Problem
 from steering.health import State
 from steering.request import Refused
 
@@ -28,7 +29,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "steering_decision_seconds",
-            "From a whole question to its answer",
+            "From a whole question to its answer, its wait for a turn included",
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
             registry=self._registry,
         )
@@ -40,6 +41,7 @@ class Metrics:
         )
         self._answering = _Counted(self._answers, "answered")
         self._hearing = _Counted(self._beats, "taken")
+        self._shed = self._answers.labels(Problem.BUSY.name.lower())
         self._appliances = Gauge(
             "steering_appliances", "Appliances of the fleet file", ["state"], registry=self._registry
         )
@@ -54,6 +56,17 @@ class Metrics:
             registry=self._registry,
         )
         self._sessions = Gauge("steering_sessions", "Sessions that are remembered", registry=self._registry)
+        self._held_up = Counter(
+            "steering_held_up_seconds",
+            "In which heartbeats were not read, for more than half a second at a time; silence of then does not count",
+            registry=self._registry,
+        )
+        self._held_up_told_s = 0.0
+        self._beat_sessions = Gauge(
+            "steering_heartbeat_sessions",
+            "Appliances whose heartbeats a MAC vouches for; the others sign each",
+            registry=self._registry,
+        )
 
     def answering(self) -> _Counted:
         """Counts how the question inside ends."""
@@ -63,6 +76,10 @@ class Metrics:
         """Counts how the heartbeat inside ends."""
         return self._hearing
 
+    def shed(self) -> None:
+        """A question could not have its turn."""
+        self._shed.inc()
+
     def decided(self, seconds: float) -> None:
         self._seconds.observe(seconds)
 
@@ -71,7 +88,9 @@ class Metrics:
         states: Iterable[State],
         content_age_s: float | None,
         sessions: int,
-        isolated_s: float | None = None,
+        isolated_s: float | None,
+        beat_sessions: int,
+        held_up_s: float,
     ) -> tuple[bytes, str]:
         """The exposition and its media type."""
         counts = dict.fromkeys(State, 0)  # a state that nobody is in is 0, not absent
@@ -82,6 +101,9 @@ class Metrics:
         self._content_age.set(float("nan") if content_age_s is None else content_age_s)
         self._sessions.set(sessions)
         self._isolated.set(isolated_s or 0)
+        self._beat_sessions.set(beat_sessions)
+        self._held_up.inc(held_up_s - self._held_up_told_s)
+        self._held_up_told_s = held_up_s
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 

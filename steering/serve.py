@@ -31,9 +31,10 @@ from steering.apikeys import load_api_keys
 from steering.config import Config
 from steering.content import ContentReader, load_plan_keys
 from steering.enrolling import Enrolling
-from steering.fastpath import FastPath, close_quiet
+from steering.fastpath import FastPath, Handlers, close_quiet
 from steering.fleet import FleetView
 from steering.geo import GeoIp
+from steering.health import TICK_S, Health
 from steering.keys import Paths, Signer, load_public
 from steering.manifests import Manifests
 from steering.memory import Memory
@@ -41,6 +42,7 @@ from steering.prober import Prober, look_up
 from steering.rendering import failure
 from steering.replicas import Replicas
 from steering.roster import Roster
+from steering.startqueue import StartQueue
 from steering.store import Kind, Store, StoreError
 from steering.store.local import FILE_NAME as STORE_NAME
 from steering.store.local import LocalStore
@@ -100,9 +102,11 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     await runner.setup()
     assert runner.server is not None
     connections: set[FastPath] = set()
-    handlers = {b"/v1/steer": api.frequent.take_start, b"/v1/heartbeat": api.frequent.take_beat}
+    handlers = Handlers(api.frequent.take_beat, api.frequent.take_start, api.frequent.busy, failure)
+    starts = StartQueue(time.monotonic, loop.call_soon)
+    api.frequent.pressed = lambda: len(starts) > 0
     listener = await loop.create_server(
-        lambda: FastPath(handlers, failure, runner.server, connections), sock=sock, backlog=4096
+        lambda: FastPath(handlers, starts, runner.server, connections), sock=sock, backlog=4096
     )
     chores = [
         asyncio.create_task(chore)
@@ -111,6 +115,7 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
             _reload(config, api, reload),
             _watchdog(),
             _close_quiet(connections),
+            _tick(api.view.health),
             Prober(api.view, lambda host, port: _aside(look_up, host, port)).run(),
             memory.run(),
             store.run(),
@@ -124,6 +129,7 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     for chore in chores:
         chore.cancel()
     listener.close()
+    starts.finish()
     for connection in tuple(connections):
         connection.close()
     await runner.cleanup()
@@ -225,6 +231,12 @@ async def _close_quiet(connections: set[FastPath]) -> None:
     while True:
         await asyncio.sleep(_IDLE_S / 5)
         close_quiet(connections, time.monotonic() - _IDLE_S)
+
+
+async def _tick(health: Health) -> None:
+    while True:
+        health.tick(time.monotonic())
+        await asyncio.sleep(TICK_S)
 
 
 async def _watchdog() -> None:

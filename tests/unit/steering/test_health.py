@@ -265,3 +265,43 @@ def test_no_life_leads_to_a_serving_appliance_that_is_silent(steps: list[tuple[s
                     # A sweep may have come just before it was due.
                     assert now - max(heard_at, health._heard_from) < SUSPECT_S + SWEEP_S
                 assert standing.penalty_now(now) <= 8000
+
+
+def listen(health: Health, since: float, until: float) -> None:
+    for tenths in range(round(since * 10), round(until * 10) + 1):
+        health.tick(tenths / 10)
+        health.sweep(tenths / 10)
+
+
+def test_what_was_said_while_we_did_not_listen_is_nobodys_silence() -> None:
+    """Too much to do, or a machine that stood still: afterwards everybody has as long as before."""
+    clock = Clock(MANY)
+    health = clock.health
+    clock.run(4)
+    health.tick(4.0)
+    health.sweep(14.0)  # a question that was read first, before ten seconds of heartbeats
+    listen(health, 14.0, 14.4)
+    assert {health.of(name).state for name in MANY} == {State.SERVING}
+    assert (health.isolated_since, health.due(14.4, 1), health.held_up_s) == (None, [], 10.0)
+    for name in MANY[1:]:
+        health.hear(name, draining=False, now=14.4)
+    listen(health, 14.5, 15.9)
+    assert health.of("a0").state is State.SERVING
+    listen(health, 16.0, 16.1)  # heard at 2 s, and what was from 4 s to 14 s does not count
+    assert health.of("a0").state is State.SUSPECT
+    assert {health.of(name).state for name in MANY[1:]} == {State.SERVING}
+
+
+def test_who_is_heard_after_a_standstill_is_as_old_as_anybody() -> None:
+    clock = Clock(MANY)
+    health = clock.health
+    clock.run(4)
+    health.tick(4.0)
+    listen(health, 14.0, 14.4)
+    for name in MANY:
+        health.hear(name, draining=False, now=14.5)
+    listen(health, 14.5, 18.4)
+    assert {health.of(name).state for name in MANY} == {State.SERVING}
+    assert health.isolated_since is None
+    listen(health, 18.5, 18.6)
+    assert health.isolated_since is not None  # all at once, and we did listen

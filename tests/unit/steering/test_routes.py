@@ -131,6 +131,53 @@ def test_what_was_known_before_a_restart_is_known_after_it() -> None:
     assert texts(routes) == {ONE, TWO}
 
 
+def test_many_routes_are_taken_at_once_and_put_in_force_in_steps() -> None:
+    heard: list[Change] = []
+    routes = Routes([heard.append])
+    many = tuple(f"10.{number >> 8}.{number & 255}.0/24" for number in range(2 * module.STEP))
+    assert routes.hear("a1", changes(0, 7, *many)) == 7
+    assert routes.hear("a1", changes(7, 8, gone=many[1:])) == 8
+    assert routes.hear("a1", changes(7, 9, TWO)) == 8
+    assert (texts(routes), routes.settled("a1"), heard) == (set(), 0, [])
+    seen = set()
+    while routes.step():
+        seen.add((len(texts(routes)), routes.settled("a1")))
+    assert seen == {(0, 0), (len(many), 7)}
+    assert (texts(routes), routes.settled("a1")) == ({many[0]}, 8)
+    assert not routes.behind
+
+
+def test_what_is_under_way_of_one_that_leaves_is_dropped() -> None:
+    routes = Routes()
+    many = tuple(f"10.{number >> 8}.{number & 255}.0/24" for number in range(2 * module.STEP))
+    routes.hear("a1", changes(0, 7, *many))
+    routes.hear("a2", changes(0, 3, ONE))
+    routes.forget("a1")
+    while routes.step():
+        pass
+    assert (texts(routes, "a1"), texts(routes, "a2")) == (set(), {ONE})
+
+
+def test_what_cannot_be_taken_now_is_not_answered_as_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BEHIND", 1)
+    routes = Routes()
+    many = tuple(f"10.{number >> 8}.{number & 255}.0/24" for number in range(2 * module.STEP))
+    assert routes.hear("a1", changes(0, 7, *many)) == 7
+    assert routes.hear("a1", changes(7, 8, TWO)) == 7
+    while routes.step():
+        pass
+    assert routes.hear("a1", changes(7, 8, TWO)) == 8
+
+
+def test_a_table_that_was_known_before_a_restart_is_restored_once() -> None:
+    heard: list[Change] = []
+    routes = Routes([heard.append])
+    table = routes.restore("a1", 7, {parse_prefix(ONE): NEAR})
+    assert routes.restore("a2", 3, table) is table
+    assert [routes.settled(name) for name in ("a1", "a2")] == [7, 3]
+    assert [change.after for change in heard] == [table, table]
+
+
 PREFIXES = [f"10.{number}.0.0/16" for number in range(6)]
 
 

@@ -1,12 +1,13 @@
 """Starts that wait for their turn: heartbeats go first, and what waits for too long is told so at once.
 
 A heartbeat is answered where it is read. A start is put here, and once in each turn of the event loop, after all that
-was readable has been read, the oldest are answered for `TURN_S`, or for a quarter of what the turn took before, so
-that neither can starve the other. When more come than can be answered, those that waited too long get 503 with
-Retry-After, which costs a twentieth of an answer: what is answered is answered soon.
+was readable has been read, some are answered, for `TURN_S` or for a quarter of what the turn took before, so that
+neither can starve the other. Then those that wait for too long get 503 with Retry-After, for at most as long again.
 
-Source: Maurer, "Fail at Scale", ACM Queue 13(8), 2015 (controlled delay): a queue that was empty a moment ago is a
-burst, and may wait; one that has not been empty for long is overload, and patience is short.
+A queue that was empty a moment ago is a burst: the oldest is answered first, and may have waited. One that has not been
+empty for long is overload: then the newest is answered first, for it alone is answered soon, and patience is short.
+
+Source: Maurer, "Fail at Scale", ACM Queue 13(8), 2015: controlled delay and adaptive LIFO.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Final, NamedTuple, Protocol
 
 TURN_S: Final = 0.002
 SHARE: Final = 0.25
-"""Of the time, that starts get at least, whatever heartbeats come: a fleet's takes less than half a core."""
+"""Of what the turn took before, that starts get at least: a fleet's heartbeats take less than half a core."""
+MAX_TURN_S: Final = 0.025
 PATIENT_S: Final = 0.050
 IMPATIENT_S: Final = 0.010
 """How long a start may wait; the second when the queue has not been empty for `OVERLOAD_S`."""
@@ -58,7 +60,7 @@ class StartQueue:
         """``asker`` hears soon. No more wait than there are connections: each waits for one."""
         now = self._clock()
         if not self._waiting:
-            self._empty_at = self._turned_at = now
+            self._empty_at = now
             self._soon(self._turn)
         self._waiting.append(_Start(asker, credentials, body, now))
 
@@ -69,18 +71,28 @@ class StartQueue:
             start.asker.answer(start.credentials, start.body, start.arrived_at)
 
     def _turn(self) -> None:
-        now = began = self._clock()
-        patience_s = PATIENT_S if began - self._empty_at < OVERLOAD_S else IMPATIENT_S
-        until = began + max(TURN_S, SHARE * (began - self._turned_at))
+        began = self._clock()
+        overloaded = began - self._empty_at >= OVERLOAD_S
+        length_s = min(max(TURN_S, SHARE * (began - self._turned_at)), MAX_TURN_S)
         try:
-            while self._waiting and now < until:
-                start = self._waiting.popleft()
-                if now - start.arrived_at > patience_s:
-                    start.asker.refuse()
-                else:
-                    start.asker.answer(start.credentials, start.body, start.arrived_at)
-                now = self._clock()
+            answered_at = self._answer(began + length_s, newest_first=overloaded)
+            patience_s = IMPATIENT_S if overloaded else PATIENT_S
+            self._refuse(answered_at - patience_s, answered_at + length_s)
         finally:
-            self._turned_at = now
+            self._turned_at = self._clock()
             if self._waiting:
                 self._soon(self._turn)
+
+    def _answer(self, until: float, *, newest_first: bool) -> float:
+        """Answers until then; what the clock says after that."""
+        now, take = self._clock(), self._waiting.pop if newest_first else self._waiting.popleft
+        while self._waiting and now < until:
+            start = take()
+            start.asker.answer(start.credentials, start.body, start.arrived_at)
+            now = self._clock()
+        return now
+
+    def _refuse(self, stale: float, until: float) -> None:
+        """Refuses those that came before ``stale``, until then."""
+        while self._waiting and self._waiting[0].arrived_at < stale and self._clock() < until:
+            self._waiting.popleft().asker.refuse()

@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def replace_file(path: Path, data: bytes, *, mode: int) -> None:
     """Replaces ``path`` whole or not at all. Nobody else can ever open a draft of it. Raises OSError."""
+    with replacing(path, mode=mode) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int) -> Iterator[IO[bytes]]:
+    """As `replace_file`, with what is written to the file that it gives, once the block has ended well."""
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())

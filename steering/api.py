@@ -253,8 +253,12 @@ class Api:
         if self.view.health.isolated_since is not None:
             stale += f"\nstale: no appliance was heard for {self._isolated_s(now)} s, answers are from what was known"
         return web.Response(
-            text=f"ready\ncatalog {self.view.content.catalog}; S3 was read {self._content_age_s()} s ago{stale}\n"
+            text=f"ready\ncatalog {self.view.content.catalog}; S3 was {self._content_read()}{stale}\n"
         )
+
+    def _content_read(self) -> str:
+        age_s = self._content_age_s()
+        return "not read since the start" if age_s is None else f"read {age_s} s ago"
 
     async def _metrics(self, _: web.Request) -> web.Response:
         now = time.monotonic()

@@ -26,10 +26,11 @@ from daemon.config import ConfigError
 from daemon.lifecycle import notify, watchdog_interval_s
 from daemon.log import event, setup
 from daemon.s3 import S3Error
+from steering import keptcontent
 from steering.api import Api
 from steering.apikeys import load_api_keys
 from steering.config import Config
-from steering.content import ContentReader, load_plan_keys
+from steering.content import Content, ContentReader, load_plan_keys
 from steering.enrolling import Enrolling
 from steering.fastpath import FastPath, Handlers, close_quiet
 from steering.fleet import FleetView
@@ -87,6 +88,7 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
+    kept = _recall_content(config, api)
     store = await _open_store(config, api)
     memory = await _recall(config, api, store)
     _leave_alone()
@@ -111,7 +113,7 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     chores = [
         asyncio.create_task(chore)
         for chore in (
-            _read_content(config, api, reader),
+            _read_content(config, api, reader, kept),
             _reload(config, api, reload),
             _watchdog(),
             _close_quiet(connections),
@@ -180,7 +182,22 @@ def _needs(paths: Paths, *, bind_networks: bool) -> EnrolReply:
     return EnrolReply(json.loads(paths.public.read_bytes()), network)
 
 
-async def _read_content(config: Config, api: Api, reader: ContentReader) -> None:
+def _recall_content(config: Config, api: Api) -> Callable[[Content], None]:
+    """Puts in force what was read from S3 before the restart; what keeps what is read from here on."""
+    path = Path(config.state_dir) / keptcontent.FILE_NAME
+    trusted = None if config.plan_key is None else Path(config.plan_key).read_bytes()
+    source = keptcontent.source_of(config.origin.endpoint_url, config.origin.bucket, trusted)
+    found = keptcontent.load(path, source)
+    if found is not None:
+        api.view.content = found
+        event(log, "content recalled", catalog=found.catalog, plan=found.plan, titles=len(found.titles))
+    return lambda content: keptcontent.save(path, content, source)
+
+
+async def _read_content(
+    config: Config, api: Api, reader: ContentReader, keep: Callable[[Content], None]
+) -> None:
+    kept = _version(api.view.content)
     while True:
         try:
             content = await _aside(reader.read, api.view.content, list(api.view.roster.appliances))
@@ -192,10 +209,20 @@ async def _read_content(config: Config, api: Api, reader: ContentReader) -> None
             _content_failed(api, f"unexpected {type(error).__name__}; its cause is in the log")
         else:
             _content_read(api, content)
+            if _version(content) != kept:
+                kept = _version(content)
+                try:
+                    await _aside(keep, content)
+                except OSError as error:
+                    event(log, "content not kept for a restart", logging.ERROR, why=error.strerror)
         await asyncio.sleep(config.content_refresh_s)
 
 
-def _content_read(api: Api, content: Any) -> None:
+def _version(content: Content) -> tuple[str | None, str | None, int]:
+    return content.catalog, content.plan, len(content.planned)
+
+
+def _content_read(api: Api, content: Content) -> None:
     before = api.view.content
     newer = (content.catalog, content.plan) != (before.catalog, before.plan)
     if newer:

@@ -2,89 +2,168 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Final
 
 import msgspec
 import psutil
 import uvloop
 from rich.console import Console
 
-from bench.steering.load import beats, drive, starts
+from bench.steering.load import Asker, Fleet, questions
 from bench.steering.planet import Size
 
-BEAT_EVERY_S = 5.0
-PEAK_STARTS_PER_S = 4200.0
+BEAT_EVERY_S: Final = 5.0
+PEAK_STARTS_PER_S: Final = 4200.0
+_FLAPPING: Final = 10_000
+_PART: Final = 5_000
+"""Prefixes in one heartbeat (`oca.routejournal`)."""
+
+
+class Server:
+    """A steering on one core, with the planet's fleet in its memory."""
+
+    def __init__(self, process: subprocess.Popen[str], size: Size) -> None:
+        self._process = process
+        assert process.stdout is not None
+        assert process.stdin is not None
+        self._out: IO[str] = process.stdout
+        self._in: IO[str] = process.stdin
+        told = json.loads(self._out.readline())
+        self.port, self.key, self.made_s = int(told["port"]), str(told["key"]), float(told["made_s"])
+        self.size = size
+        self._known = psutil.Process(process.pid)
+
+    @property
+    def resident_mib(self) -> int:
+        return int(self._known.memory_info().rss) >> 20
+
+    @property
+    def cpu_s(self) -> float:
+        return float(sum(self._known.cpu_times()[:2]))
+
+    def worst_stall_ms(self) -> float:
+        """The longest turn of its event loop since this was asked last."""
+        self._in.write("\n")
+        self._in.flush()
+        return float(json.loads(self._out.readline())["stall_ms"])
+
+
+@contextmanager
+def serving(size: Size, core: int = 0) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.steering.server", folder]
+        command += [msgspec.json.encode(size).decode(), str(core)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            yield Server(process, size)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@dataclass(frozen=True)
+class Row:
+    what: str
+    starts_per_s: float | None = 0.0
+    """None: as many as are answered."""
+    beats: bool = True
+    flap: bool = False
+
+
+ROWS: Final = (
+    Row("starts alone, as many as it can", None, beats=False),
+    Row("all heartbeats alone"),
+    Row("all heartbeats, as many starts as it can", None),
+    Row("all heartbeats, 4,200 starts/s", PEAK_STARTS_PER_S),
+    Row("the same, and a flap of 10,000 prefixes", PEAK_STARTS_PER_S, flap=True),
+    Row("all heartbeats, 8,400 starts/s", 2 * PEAK_STARTS_PER_S),
+)
 
 
 def run(size: Size, console: Console, seconds: float = 10.0) -> None:
     os.sched_setaffinity(0, {1})
-    rows: list[tuple[str, dict[str, Any]]] = [
-        ("starts alone, as many as it can", {"starts_per_s": None, "rate": 0.0}),
-        ("with all heartbeats, as many as it can", {"starts_per_s": None, "rate": 1.0}),
-        ("with all heartbeats, 4,200 starts/s", {"starts_per_s": PEAK_STARTS_PER_S, "rate": 1.0}),
-        ("with all heartbeats, 2,000 starts/s", {"starts_per_s": 2000.0, "rate": 1.0}),
+    with serving(size) as server:
+        console.print(
+            f"fleet in memory after {server.made_s} s, {server.resident_mib} MiB resident; "
+            f"{size.appliances} appliances, each tells every {BEAT_EVERY_S:.0f} s"
+        )
+        uvloop.run(_rows(server, console, seconds))
+        console.print(f"{server.resident_mib} MiB resident at the end")
+
+
+async def _rows(server: Server, console: Console, seconds: float) -> None:
+    size = server.size
+    names = [f"a{number}" for number in range(size.appliances)]
+    asker = Asker(questions(size, server.key, 50_000))
+    await asker.connect(server.port, 256)
+    signing = Fleet(names, sessions=False)
+    await signing.connect(server.port)
+    await _row(server, signing, asker, Row("all heartbeats, each of them signed: once around"), console, 5.0)
+    signing.close()
+    fleet = Fleet(names)
+    await fleet.connect(server.port)
+    await _row(server, fleet, asker, Row("all say hello, as after a restart"), console, 5.0)
+    for row in ROWS:
+        await _row(server, fleet, asker, row, console, seconds)
+    fleet.close()
+    asker.close()
+
+
+async def _row(
+    server: Server, fleet: Fleet, asker: Asker, row: Row, console: Console, seconds: float
+) -> None:
+    for counted in (fleet.counted, asker.counted):
+        counted.seconds.clear()
+        counted.statuses.clear()
+    server.worst_stall_ms()
+    cpu_s, began = server.cpu_s, time.perf_counter()
+    until = began + seconds
+    speaking = asyncio.create_task(
+        fleet.speak(server.size.appliances / BEAT_EVERY_S if row.beats else 0.0, until)
+    )
+    flapping = asyncio.create_task(_flap(fleet, until) if row.flap else asyncio.sleep(0))
+    await asker.ask(row.starts_per_s if row.starts_per_s != 0.0 else 1e-9, until)
+    missed = await speaking
+    await flapping
+    took = time.perf_counter() - began
+    busy = (server.cpu_s - cpu_s) / took
+    stall_ms = server.worst_stall_ms()
+    await asyncio.sleep(0.5)  # the last answers
+    starts, beats = asker.counted, fleet.counted
+    p50, p99, worst = starts.quantiles_ms(0.5, 0.99, 1.0)
+    (beat_p99,) = beats.quantiles_ms(0.99)
+    refused = sum(count for status, count in starts.statuses.items() if status != 200)
+    other = sum(count for status, count in beats.statuses.items() if status != 200)
+    console.print(
+        f"{row.what:50s} {len(starts.seconds) / took:6.0f} starts/s  p50 {p50:6.2f}  p99 {p99:6.2f}  worst {worst:6.1f}"
+        f"  refused {refused / took:5.0f}/s  |{len(beats.seconds) / took:6.0f} heartbeats/s  p99 {beat_p99:6.2f}"
+        f"  not taken {other + missed}  |  core {busy:4.0%}  stall {stall_ms:5.1f} ms"
+    )
+
+
+async def _flap(fleet: Fleet, until: float) -> None:
+    """Three appliances of one site announce 10,000 prefixes more, and withdraw them, over and over."""
+    many = [
+        f"100.{64 + (number >> 14)}.{number >> 6 & 255}.{(number & 63) << 2}/30"
+        for number in range(_FLAPPING)
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "bench.steering.server",
-            folder,
-            msgspec.json.encode(size).decode(),
-            "0",
-        ]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            told = json.loads(server.stdout.readline())
-            known = psutil.Process(server.pid)
-            names = [f"a{number}" for number in range(size.appliances)]
-            asked = starts(size, told["key"], 50_000)
-            console.print(
-                f"fleet in memory after {told['made_s']} s, {known.memory_info().rss >> 20} MiB resident"
-            )
-            # Once around, so that all serve.
-            uvloop.run(
-                drive(
-                    told["port"],
-                    asked,
-                    beats(names, 1),
-                    beats_per_s=1e9,
-                    starts_per_s=0.0,
-                    seconds=8,
-                    connections=1,
-                    fleet=size.appliances,
-                )
-            )
-            for what, row in rows:
-                rate = row["rate"] * size.appliances / BEAT_EVERY_S
-                spoken = beats(names, int(seconds / BEAT_EVERY_S) + 1) if rate else []
-                cpu = sum(known.cpu_times()[:2])
-                took, statuses, _ = uvloop.run(
-                    drive(
-                        told["port"],
-                        asked,
-                        spoken,
-                        beats_per_s=rate,
-                        starts_per_s=row["starts_per_s"],
-                        seconds=seconds,
-                        connections=64,
-                        fleet=size.appliances,
-                    )
-                )
-                busy = (sum(known.cpu_times()[:2]) - cpu) / seconds
-                took.sort()
-                p50, p99, worst = (took[int((len(took) - 1) * share)] * 1e3 for share in (0.5, 0.99, 1.0))
-                console.print(
-                    f"{what:42s} {len(took) / seconds:7.0f} starts/s  p50 {p50:7.2f}  p99 {p99:7.2f}  worst "
-                    f"{worst:7.2f} ms  core {busy:4.0%}  {dict(sorted(statuses.items()))}"
-                )
-            console.print(f"{known.memory_info().rss >> 20} MiB resident at the end")
-        finally:
-            server.terminate()
-            server.wait()
+    parts = [tuple(many[at : at + _PART]) for at in range(0, _FLAPPING, _PART)]
+    boxes = fleet.boxes[17:20] if len(fleet.boxes) >= 20 else fleet.boxes[:1]
+    while time.perf_counter() < until:
+        for announced in (True, False):
+            for box in boxes:
+                box.routes.extend((part, announced) for part in parts)
+        while any(box.routes for box in boxes) and time.perf_counter() < until:
+            for box in boxes:
+                box.beat(time.perf_counter())
+            await asyncio.sleep(0.1)

@@ -1,11 +1,13 @@
 """The real service with the planet's fleet in memory: ``python -m bench.steering.server FOLDER SIZE CORE``.
 
 What it has not is a bucket and a fleet file of 17,000 appliances: content and routes are those of
-`bench.steering.planet`. It prints one line of JSON when it listens.
+`bench.steering.planet`. It prints one line of JSON when it listens, and one more for each line that it is told:
+the longest turn of its event loop since the line before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -63,6 +65,23 @@ async def _no_manifest(key: str) -> bytes:
     raise KeyError(key)
 
 
+async def _watch() -> None:
+    """Looks every millisecond how long it was kept waiting for that."""
+    worst_s = 0.0
+
+    def told() -> None:
+        nonlocal worst_s
+        if sys.stdin.readline():
+            print(json.dumps({"stall_ms": worst_s * 1e3}), flush=True)
+            worst_s = 0.0
+
+    asyncio.get_running_loop().add_reader(sys.stdin, told)
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(0.001)
+        worst_s = max(worst_s, time.monotonic() - began - 0.001)
+
+
 def main() -> None:
     folder, size, core = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Size), int(sys.argv[3])
     os.sched_setaffinity(0, {core})
@@ -82,7 +101,13 @@ def main() -> None:
     gc.freeze()
     ready_s = round(time.monotonic() - began, 1)
     print(json.dumps({"port": port, "key": key, "made_s": ready_s}), flush=True)
-    uvloop.run(serve._run(config, api, _Kept(), sock))
+
+    async def both() -> None:
+        watching = asyncio.create_task(_watch())
+        await serve._run(config, api, _Kept(), sock)
+        watching.cancel()
+
+    uvloop.run(both())
 
 
 if __name__ == "__main__":

@@ -258,6 +258,16 @@ def test_without_s3_at_the_start_it_waits_and_without_it_later_it_goes_on(
     fleet_now = service.get("/v1/fleet").json
     assert fleet_now["catalog"] is not None
     assert fleet_now["content_age_s"] >= 0
+
+    assert service.process is not None
+    service.process.terminate()
+    service.process.wait(PATIENCE_S)
+    with service.running():  # S3 is still away
+        ready = service.ask("/readyz")
+        assert ready.status == 200
+        assert b"S3 was not read since the start, and cannot be read now" in ready.body
+        service.beat()
+        assert len(service.steer().json["candidates"]) == 3
     # Said once, however often it was tried since; it may have gone away in the middle, between two documents.
     whys = [line["why"] for line in service.logged("content not read")[1:]]
     assert len(whys) == len(set(whys)) <= 2

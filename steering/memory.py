@@ -110,12 +110,15 @@ class Memory:
         self._view.restore(standings, self._clock())
         tables = {name: _routes_of(record) for name, record in await self._load(Kind.TABLE, TableRecord)}
         self._tables = set(tables)
+        restored: dict[str, Table] = {}
         for name, placed in await self._load(Kind.ROUTES, RoutesRecord):
-            if name in self._view.roster.appliances and placed.table in tables:
-                self._view.routes.restore(name, placed.serial, tables[placed.table])
-                self._names[self._view.routes.table(name)] = placed.table
+            called = placed.table
+            if name in self._view.roster.appliances and called in tables:
+                routes = restored[called] if called in restored else tables[called]
+                restored[called] = self._view.routes.restore(name, placed.serial, routes)
+                self._names[restored[called]] = called
                 self._routes[name] = placed.serial
-        for _ in self._view.announced.catch_up():
+        for _ in self._view.catch_up():
             await asyncio.sleep(0)
         now = self._wall()
         sessions = sorted(await self._load(Kind.SESSION, Session), key=lambda item: item[1].expires_at)

@@ -278,7 +278,9 @@ class Routes:
     ) -> Generator[None, None, Table]:
         """The table that somebody else has already, or a new one."""
         found = self._tables.get(digest)
-        if found is None:
+        if found is None and not before:
+            found = self._tables[digest] = Table(new, digest)
+        elif found is None:
             routes = before.copied()
             for number, (prefix, attributes) in enumerate(new.items(), start=1):
                 routes[prefix] = attributes

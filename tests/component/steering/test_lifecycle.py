@@ -259,6 +259,7 @@ def test_without_s3_at_the_start_it_waits_and_without_it_later_it_goes_on(
     assert fleet_now["catalog"] is not None
     assert fleet_now["content_age_s"] >= 0
 
+    wait_until("it is kept", (service.root / "state" / "content.kept").exists)
     assert service.process is not None
     service.process.terminate()
     service.process.wait(PATIENCE_S)

@@ -31,7 +31,14 @@ def test_a_heartbeat_is_answered_with_the_state_and_the_newest_plan(shared: Serv
     assert answer.status == 200
     plan = shared.get("/v1/fleet").json["plan"]
     assert plan is not None
-    assert answer.json == {"state": "serving", "plan": plan, "revocations": None, "routes": 0, "contract": 1}
+    assert answer.json == {
+        "state": "serving",
+        "plan": plan,
+        "revocations": None,
+        "routes": 0,
+        "session": None,
+        "contract": 1,
+    }
     assert shared.send(encode(shared.message(draining=True))).json["state"] == "draining"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +127,13 @@ def test_the_document_of_the_service_is_served(shared: Service) -> None:
     answer = shared.ask("/openapi.json")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json == json.loads(json.dumps(openapi()))
+
+
+def test_every_metric_is_in_the_documentation(shared: Service) -> None:
+    page = shared.ask("/metrics").body.decode()
+    names = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE ")}
+    names = {name for name in names if not name.endswith("_created")}
+    text = (Path(__file__).parents[3] / "docs" / "steering.md").read_text()
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+    documented = set(re.findall(r"^\| `(steering_[a-z_]+)`", text, re.MULTILINE))
+    assert documented <= names

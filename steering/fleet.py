@@ -62,6 +62,8 @@ class FleetView:
         self.health = Health()
         self.changes: list[tuple[str, State, str]] = []
         """Who got into which state, and why, since somebody emptied this: for the log."""
+        self.unsaved: set[str] = set()
+        """Who was heard, or got into another state, since somebody emptied this: for a restart."""
         self._heard: dict[str, Heard] = {}
         self._loads: dict[str, Load] = {}
         self._sites: dict[str, SiteView] = {}
@@ -129,6 +131,7 @@ class FleetView:
             # Thousands of strings that nobody needs again.
             beat = msgspec.structs.replace(beat, routes=None, hello=None)
         self._heard[name] = Heard(now, issued_at, beat, told)
+        self.unsaved.add(name)
         state = self.health.hear(name, draining=beat.draining, now=now)
         self._settle()
         load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)
@@ -200,7 +203,10 @@ class FleetView:
 
     def _settle(self) -> None:
         """Writes down what the appliances' states have become where decisions look."""
+        if not self.health.changed:
+            return
         changed, self.health.changed = self.health.changed, []
+        self.unsaved.update(changed)
         for name in changed:
             standing = self.health.of(name)
             if name in self.roster.site_of:

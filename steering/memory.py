@@ -153,10 +153,15 @@ class Memory:
             self._error = None
 
     async def _save(self, routes: bool) -> None:
-        names = list(self._view.roster.appliances)
-        for at in range(0, len(names), _SLICE):
-            writes = list(self._appliances(names[at : at + _SLICE]))
-            await self._write(writes)
+        names, self._view.unsaved = list(self._view.unsaved), set()
+        try:
+            for at in range(0, len(names), _SLICE):
+                await self._write(list(self._appliances(names[at : at + _SLICE])))
+        except BaseException:
+            for name in names:
+                self._saved.pop(name, None)
+            self._view.unsaved.update(names)
+            raise
         if routes or self._clock() - self._routes_at >= _ROUTES_S:
             self._routes_at = self._clock()
             await self._save_routes()

@@ -17,7 +17,11 @@ _SCHEMAS: Final = (
 )
 _SECURITY: Final = {
     "key": {"type": "http", "scheme": "bearer", "description": "an API key, from `steering init`"},
-    "identity": {"type": "http", "scheme": "bearer", "description": "a JWT signed by the appliance"},
+    "identity": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "a JWT signed by the appliance, or a MAC of its session",
+    },
 }
 _SESSION: Final = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}}
 

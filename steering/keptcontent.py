@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 import msgspec
+import xxhash
 
 from daemon.durable import replacing
 from steering.content import Content
@@ -57,26 +58,29 @@ def save(path: Path, content: Content, source: str) -> None:
         content.numbers.items(),
         content.refused.items(),
     )
-    with replacing(path, mode=0o640) as file:
-        file.write(_MAGIC)
+    with replacing(path, mode=0o640) as plain:
+        plain.write(_MAGIC)
+        file = _Digested(plain)
         _put(file, head)
         for records in kinds:
             for some in _slices(records):
                 _put(file, some)
             _put(file, [])
+        plain.write(file.digest.digest())
 
 
 def load(path: Path, source: str) -> Content | None:
     """What was kept of ``source``; None when there is nothing, and when it cannot be read or is another's."""
     try:
-        with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
+        with path.open("rb") as plain:
+            if plain.read(len(_MAGIC)) != _MAGIC:
                 return None
+            file = _Digested(plain)
             head = _take(file, _Head)
             if (head.version, head.source) != (VERSION, source):
                 return None
             titles = list(_taken(file, _Titles))
-            return Content(
+            content = Content(
                 head.catalog,
                 head.plan,
                 {name: title for name, title, _ in titles},
@@ -85,18 +89,36 @@ def load(path: Path, source: str) -> Content | None:
                 numbers=dict(_taken(file, _Numbers)),
                 refused=dict(_taken(file, _Refused)),
             )
-    except (OSError, EOFError, msgspec.MsgspecError):
+            return content if plain.read() == file.digest.digest() else None
+    except (OSError, EOFError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 
-def _put(file: IO[bytes], value: object) -> None:
+class _Digested:
+    """A file, and the digest of what was read from it or written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = xxhash.xxh3_128()
+
+    def write(self, raw: bytes) -> None:
+        self.digest.update(raw)
+        self._file.write(raw)
+
+    def read(self, count: int) -> bytes:
+        raw = self._file.read(count)
+        self.digest.update(raw)
+        return raw
+
+
+def _put(file: _Digested, value: object) -> None:
     raw = msgspec.msgpack.encode(value)
     file.write(len(raw).to_bytes(4, "big"))
     file.write(raw)
 
 
-def _take(file: IO[bytes], kind: type[T]) -> T:
-    """Raises EOFError, `msgspec.MsgspecError`."""
+def _take(file: _Digested, kind: type[T]) -> T:
+    """Raises EOFError, `msgspec.MsgspecError`, UnicodeDecodeError."""
     length = int.from_bytes(file.read(4), "big")
     raw = file.read(min(length, _MAX_BYTES))
     if not length or len(raw) != length:
@@ -104,7 +126,7 @@ def _take(file: IO[bytes], kind: type[T]) -> T:
     return msgspec.msgpack.decode(raw, type=kind)
 
 
-def _taken(file: IO[bytes], kind: type[list[T]]) -> Iterator[T]:
+def _taken(file: _Digested, kind: type[list[T]]) -> Iterator[T]:
     """The records of one kind."""
     while some := _take(file, kind):
         yield from some

@@ -78,7 +78,10 @@ def test_a_file_that_was_cut_or_damaged_is_left_alone(path: Path) -> None:
     for length in [*range(0, 300, 7), *range(300, len(whole), len(whole) // 50)]:
         path.write_bytes(whole[:length])
         assert load(path, SOURCE) is None
-    path.write_bytes(whole[:200] + b"\xc1" * 50 + whole[250:])
+    for at in (50, 150, 5_000, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert load(path, SOURCE) is None
+    path.write_bytes(whole + b"x")
     assert load(path, SOURCE) is None
 
 

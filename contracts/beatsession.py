@@ -8,7 +8,7 @@
 A signature takes 105 us to verify and a MAC 2, and of each appliance come thousands of heartbeats to one hello. The
 name of the session, the appliance's and both shares go into the key; the time that is in the credentials and the
 whole body, with its sequence, go into each MAC. Why this is as good as a signature, and what it does not promise:
-docs/decisions/0008-heartbeat-sessions.md.
+docs/decisions/0010-heartbeat-sessions.md.
 """
 
 from __future__ import annotations

@@ -93,9 +93,9 @@ class FastPath(asyncio.Protocol):
             self._timer.cancel()
 
     def eof_received(self) -> bool:
-        """False closes: who says nothing more has had all its answers."""
+        """False closes: who says nothing more has had all its answers. TLS cannot be open on one side alone."""
         self._ended = True
-        return self._waits
+        return self._waits and self._transport is not None and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._unread = True

@@ -33,7 +33,7 @@ from contracts.catalog import is_licensed
 from contracts.fleet import Tier
 from steering.health import State
 from steering.preference import Order
-from steering.snapshot import Box, Reach, SiteView, Snapshot
+from steering.snapshot import Box, Reach, Snapshot
 from steering.spread import FULL, in_order, spread, two_choices
 
 _NEAR_KM: Final = 50.0
@@ -217,22 +217,10 @@ def _sites(question: Question, snapshot: Snapshot) -> Iterator[_Scan]:
         if len(group) == 1:
             yield _Scan(question, group[0], snapshot)
             continue
-        yield from _equally_near(question, group, snapshot)
-
-
-def _equally_near(question: Question, group: list[Reach], snapshot: Snapshot) -> Iterator[_Scan]:
-    """Looks at no site before it is asked for: ten regional sites may announce everybody, and two are answered."""
-    reaches = {reach.site.id: reach for reach in group}
-    scans: dict[str, _Scan] = {}
-
-    def scan(site: SiteView) -> _Scan:
-        if site.id not in scans:
-            scans[site.id] = _Scan(question, reaches[site.id], snapshot)
-        return scans[site.id]
-
-    sites = [reach.site for reach in group]
-    for site in two_choices(sites, lambda site: scan(site).share, question.session):
-        yield scan(site)
+        scans = {reach.site.id: _Scan(question, reach, snapshot) for reach in group}
+        shares = [(reach.site, scans[reach.site.id].share) for reach in group]
+        for site in two_choices(shares, question.session):
+            yield scans[site.id]
 
 
 def groups(reaches: Iterable[Reach]) -> list[list[Reach]]:

@@ -14,7 +14,7 @@ Choices (2001).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
@@ -93,9 +93,10 @@ def spread(title: str, bitrate_bps: float, boxes: Sequence[Box], weights: Mappin
     return [item[2] for item in under + over]
 
 
-def two_choices(items: Sequence[Item], share: Callable[[Item], float], session: str) -> list[Item]:
-    """Sites in the session's order, the less loaded of the first two in front; ``share`` is asked of those alone."""
-    by_hash = in_order(items, session)
-    if len(by_hash) > 1 and share(by_hash[1]) + _WORTH_IT < share(by_hash[0]):
+def two_choices(shares: Sequence[tuple[Item, float]], session: str) -> list[Item]:
+    """Sites in the session's order, the less loaded of the first two in front."""
+    by_hash = in_order([item for item, _ in shares], session)
+    share = {item.id: share for item, share in shares}
+    if len(by_hash) > 1 and share[by_hash[1].id] + _WORTH_IT < share[by_hash[0].id]:
         by_hash[0], by_hash[1] = by_hash[1], by_hash[0]
     return by_hash

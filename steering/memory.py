@@ -21,8 +21,9 @@ from contracts.route import Announcement, Attributes
 from daemon.log import event
 from steering.fleet import FleetView, Heard
 from steering.health import Standing, State
+from steering.keptsessions import BATCH, Records, read_all
 from steering.routes import Prefix, Table, parse_prefix
-from steering.sessions import Session, Sessions
+from steering.sessions import Sessions
 from steering.store import Kind, Store, StoreError, Write
 
 log = logging.getLogger("steering")
@@ -86,6 +87,7 @@ class Memory:
         self._routes: dict[str, int] = {}
         self._names: weakref.WeakKeyDictionary[Table, str] = weakref.WeakKeyDictionary()
         self._tables: set[str] = set()
+        self._records = Records()
         self._routes_at = clock()
         self._error: str | None = None
 
@@ -120,13 +122,19 @@ class Memory:
                 self._routes[name] = placed.serial
         for _ in self._view.catch_up():
             await asyncio.sleep(0)
-        now = self._wall()
-        sessions = sorted(await self._load(Kind.SESSION, Session), key=lambda item: item[1].expires_at)
-        for name, session in sessions:
+        await self._recall_sessions()
+        event(log, "recalled", appliances=len(standings), tables=len(tables), sessions=len(self._sessions))
+
+    async def _recall_sessions(self) -> None:
+        entries, now = await self._store.load(Kind.SESSION), self._wall()
+        found, unread = read_all(entries)
+        for name, session in found.items():
             if session.expires_at > now:
                 self._sessions.put(name, session, now)
-        self._sessions.unsaved = {name for name, session in sessions if session.expires_at <= now}
-        event(log, "recalled", appliances=len(standings), tables=len(tables), sessions=len(self._sessions))
+        self._sessions.unsaved = set()
+        self._records.adopt(entries)
+        if unread:
+            _say_unread(Kind.SESSION, unread)
 
     async def run(self) -> None:
         """Saves until cancelled."""
@@ -165,8 +173,7 @@ class Memory:
         if routes or self._clock() - self._routes_at >= _ROUTES_S:
             self._routes_at = self._clock()
             await self._save_routes()
-        for writes in _slices(self._played()):
-            await self._write(writes)
+        await self._save_sessions()
 
     async def _write(self, writes: list[Write]) -> None:
         """And lets others have their turn."""
@@ -220,12 +227,31 @@ class Memory:
         self._tables &= used
         await self._write([Write(Kind.TABLE, called, None) for called in gone])
 
-    def _played(self) -> Iterator[Write]:
-        unsaved = self._sessions.unsaved
-        while unsaved:
-            name = unsaved.pop()
-            session = self._sessions.get(name, self._wall())
-            yield Write(Kind.SESSION, name, None if session is None else _encode(session))
+    async def _save_sessions(self) -> None:
+        """All as one: a second's are a dozen records."""
+        names, self._sessions.unsaved = self._sessions.unsaved, set()
+        try:
+            writes = []
+            for write in self._played(names):
+                writes.append(write)
+                await asyncio.sleep(0)
+            await self._write(writes)
+        except BaseException:
+            self._sessions.unsaved.update(names)
+            raise
+
+    def _played(self, names: Iterable[str]) -> Iterator[Write]:
+        now, some = self._wall(), []
+        for name in names:
+            session = self._sessions.get(name, now)
+            if session is not None:  # else its record goes by itself
+                some.append((name, session))
+            if len(some) == BATCH:
+                yield self._records.made(some)
+                some = []
+        if some:
+            yield self._records.made(some)
+        yield from self._records.ended(now)
 
     async def _load(self, kind: Kind, record: type[T]) -> list[tuple[str, T]]:
         decoder = msgspec.msgpack.Decoder(record)
@@ -236,10 +262,12 @@ class Memory:
             except msgspec.MsgspecError:
                 unread += 1
         if unread:
-            event(
-                log, "records of another version left out", logging.WARNING, kind=kind.value, records=unread
-            )
+            _say_unread(kind, unread)
         return found
+
+
+def _say_unread(kind: Kind, count: int) -> None:
+    event(log, "records of another version left out", logging.WARNING, kind=kind.value, records=count)
 
 
 def _slices(writes: Iterator[Write]) -> Iterator[list[Write]]:

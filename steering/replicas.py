@@ -17,8 +17,9 @@ import msgspec
 
 from contracts.heartbeat import Heartbeat
 from daemon.log import event
+from steering import keptsessions
 from steering.fleet import FleetView, Replayed
-from steering.sessions import Session, Sessions
+from steering.sessions import Sessions
 from steering.store import Bus, Entry, Kind, Store
 
 log = logging.getLogger("steering")
@@ -58,7 +59,6 @@ class Replicas:
         self._wall = wall
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Passed).decode
-        self._session = msgspec.msgpack.Decoder(Session).decode
         self._said_at = float("-inf")
         bus.hear(self._told)
         store.watch(Kind.SESSION, self._played)
@@ -98,14 +98,17 @@ class Replicas:
             )
 
     def _played(self, name: str, entry: Entry | None) -> None:
-        """Somebody wrote down a session: us, or another replica."""
-        if entry is None or name in self._sessions.unsaved:
-            return  # ended, which we see for ourselves; or we know better, and are about to say so
+        """Somebody wrote sessions down: us, or another replica."""
+        if entry is None:
+            return  # expired, which we see for ourselves
         try:
-            session = self._session(entry.value)
+            sessions = keptsessions.read(name, entry.value)
         except msgspec.MsgspecError:
-            return  # of a newer version: its player is as unknown here as after a restart
-        now = self._wall()
-        if session.expires_at > now and self._sessions.get(name, now) != session:
-            self._sessions.put(name, session, now)
-            self._sessions.unsaved.discard(name)
+            return  # of a newer version: its players are as unknown here as after a restart
+        now, mine = self._wall(), self._sessions
+        for played, session in sessions:
+            if played in mine.unsaved:
+                continue  # we know better, and are about to say so
+            if session.expires_at > now and mine.get(played, now) != session:
+                mine.put(played, session, now)
+                mine.unsaved.discard(played)

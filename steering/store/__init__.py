@@ -23,7 +23,7 @@ class Kind(enum.Enum):
     TABLE = "table"  # routes that are announced together, by their digest in hex
     KEY = "key"  # an enrolled public key, or that it was revoked, by the appliance's id
     CODE = "code"  # an enrolment code's hash, by the appliance's id
-    SESSION = "session"  # a playback session, by its name
+    SESSION = "session"  # playback sessions, some hundreds at a time, by the record's name
 
 
 class Entry(NamedTuple):

@@ -105,7 +105,7 @@ class Change:
     appliance: str
     before: Table
     after: Table
-    announced: dict[Prefix, Attributes]
+    announced: Mapping[Prefix, Attributes]
     withdrawn: frozenset[Prefix]
 
 

@@ -259,16 +259,6 @@ def test_without_s3_at_the_start_it_waits_and_without_it_later_it_goes_on(
     assert fleet_now["catalog"] is not None
     assert fleet_now["content_age_s"] >= 0
 
-    wait_until("it is kept", (service.root / "state" / "content.kept").exists)
-    assert service.process is not None
-    service.process.terminate()
-    service.process.wait(PATIENCE_S)
-    with service.running():  # S3 is still away
-        ready = service.ask("/readyz")
-        assert ready.status == 200
-        assert b"S3 was not read since the start, and cannot be read now" in ready.body
-        service.beat()
-        assert len(service.steer().json["candidates"]) == 3
     # Said once, however often it was tried since; it may have gone away in the middle, between two documents.
     whys = [line["why"] for line in service.logged("content not read")[1:]]
     assert len(whys) == len(set(whys)) <= 2
@@ -276,6 +266,18 @@ def test_without_s3_at_the_start_it_waits_and_without_it_later_it_goes_on(
     relay.open()
     wait_until("S3 answers again", lambda: service.logged("S3 answers again"))
     assert service.get("/v1/fleet").json["content_error"] is None
+
+    wait_until("it is kept", (service.root / "state" / "content.kept").exists)
+    relay.close()
+    assert service.process is not None
+    service.process.terminate()
+    service.process.wait(PATIENCE_S)
+    with service.running():  # without S3
+        ready = service.ask("/readyz")
+        assert ready.status == 200
+        assert b"S3 was not read since the start, and cannot be read now" in ready.body
+        service.beat()
+        assert len(service.steer().json["candidates"]) == 3
 
 
 def test_a_request_that_s3_never_answers_does_not_hold_up_the_end(relayed: tuple[Service, Relay]) -> None:

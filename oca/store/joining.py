@@ -136,6 +136,8 @@ class Joining:
                     return
                 if self._store.meanwhile.outdated(item.key, item.etag):
                     await disk.files.run(partial(remove, item.key))
+                elif isinstance(item, Found) and self._store.knows_nothing(item.key):
+                    self._store.add(item, disk)  # nearly every one of a million: no coroutine for it
                 else:
                     await enter(item, disk)
 

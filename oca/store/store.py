@@ -68,6 +68,10 @@ class Store:
         """Has ``disk`` taken out of service when it hangs."""
         disk.files.on_hang = disk.contents.on_hang = partial(self.fail, disk)
 
+    def knows_nothing(self, key: str) -> bool:
+        """Whether there is neither a complete object nor one on its way in."""
+        return key not in self.incomplete and self.index.get(key) is None
+
     def add(self, found: Found, disk: Disk) -> None:
         """Counts a complete object that was found on ``disk``."""
         self.index.add(Entry(found.key, found.size, found.disk_bytes, found.etag, disk))

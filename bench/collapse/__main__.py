@@ -96,14 +96,14 @@ def _table(title: str) -> Table:
     table.add_column("cache", no_wrap=True)
     for column in (
         *("complete", "correct", "cut", "upstream / file", "its own count", "requests", "asked in ms"),
-        *("first p50 ms", "p99", "max", "all in s", "CPU s", "MiB", "others"),
+        *("first p50 ms", "p99", "max", "read p99", "all in s", "CPU s", "MiB", "others"),
     ):
         table.add_column(column, justify="right")
     return table
 
 
 def _add(table: Table, name: str, row: Row, size: int, others: float) -> None:
-    first = row.first_ms or [float("nan")]
+    first, read = row.first_ms or [float("nan")], row.read_ms or [float("nan")]
     own = "" if row.pulled_bytes is None else f"{row.pulled_bytes / size:.3f}"
     refused = "".join(f" ({count} x {status})" for status, count in row.refused.items())
     table.add_row(
@@ -117,6 +117,7 @@ def _add(table: Table, name: str, row: Row, size: int, others: float) -> None:
         f"{row.asked_ms:.0f}",
         *(f"{first[int(len(first) * share)]:.0f}" for share in (0.5, 0.99)),
         f"{first[-1]:.0f}",
+        f"{read[int(len(read) * 0.99)]:.0f}",
         f"{row.all_s:.1f}",
         f"{row.cpu_s:.1f}",
         f"{row.memory_bytes / _MIB:.0f}",

@@ -36,8 +36,8 @@ class Trouble(enum.Enum):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """``first_ms``: of each player, from the upstream's first byte to its own; sorted. Where the cache has the
-    file already, from the first request.
+    """``first_ms``: of each player, from the upstream's first byte to its own in its socket; sorted. Where the cache
+    has the file already, from the first request. ``read_ms``: to when it was read.
     """
 
     complete: int
@@ -48,6 +48,7 @@ class Row(msgspec.Struct, frozen=True):
     upstream_requests: int
     pulled_bytes: int | None
     first_ms: list[float]
+    read_ms: list[float]
     asked_ms: float
     """From the first request to the last: how much at once it was."""
     all_s: float
@@ -95,6 +96,7 @@ def measured(
         upstream_requests=seen.requests,
         pulled_bytes=pulled,
         first_ms=sorted((at - since_s) * 1000 for one in told for at in one.first_s),
+        read_ms=sorted((at - since_s) * 1000 for one in told for at in one.read_s),
         asked_ms=(max(one.last_asked_s for one in told) - began_s) * 1000,
         all_s=max((at for one in told for at in one.done_s), default=0.0) - began_s,
         cpu_s=watch.cpu_s,

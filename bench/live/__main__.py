@@ -19,11 +19,14 @@ from rich.table import Table
 from bench.edge.bystanders import Bystanders
 from bench.live.origin import LiveOrigin, serving
 from bench.live.packager import DASH, HLS, Stream, begun, packaging
-from bench.live.players import Seen, read_hls, watch
+from bench.live.players import START_BEHIND, Seen, read_hls, watch
 from bench.live.tiers import Tiers, tiers
 
 AT_THE_ORIGIN: Final = 10
 """Players that ask the origin itself: what others see is compared with what they see."""
+
+GOES_BACK: Final = 10
+"""One player in so many begins somewhere in the past, where playlists reach back hours."""
 
 HELD_BACK: Final = 3
 """Segments that a player has before it begins."""
@@ -48,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--players", type=int, help="of the ISP appliance, half HLS, half DASH (200; quick: 50)"
     )
     parser.add_argument("--seconds", type=int, help="of the stream (60; quick: 16)")
+    parser.add_argument(
+        "--window", type=int, default=0, metavar="SECONDS", help="that playlists reach back (five segments)"
+    )
     given = parser.parse_args(argv)
     segment_s = 1 if given.quick else 4
     players = given.players or (50 if given.quick else 200)
@@ -55,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if players < 1 or seconds < 5 * segment_s:
         parser.error(f"at least 1 player and {5 * segment_s} seconds")
     stream = Stream(segment_s=segment_s, duration_s=seconds, window=5, kept=5)
+    if given.window:
+        # Few frames: hours of them are encoded before it begins.
+        window, before_s = given.window // segment_s, given.window // segment_s * segment_s
+        stream = Stream(segment_s, seconds, window, kept=5, before_s=before_s, frames_per_s=5)
     others = Bystanders()
     with tempfile.TemporaryDirectory(prefix="bench-live-") as folder:
         run = asyncio.run(_watched(Path(folder), stream, players))
@@ -72,7 +82,7 @@ async def _watched(root: Path, stream: Stream, players: int) -> Run:
     timeout = aiohttp.ClientTimeout(total=60)
     async with serving(origin):
         with tiers(root, origin.url, stream.segment_s) as both, packaging(folder, stream) as packager:
-            await begun(packager, folder)
+            await begun(packager, folder, stream)
             appeared: dict[str, float] = {}
             watching = asyncio.ensure_future(_appearances(folder, appeared))
             async with aiohttp.ClientSession(
@@ -82,7 +92,15 @@ async def _watched(root: Path, stream: Stream, players: int) -> Run:
                 async def one(n: int, base: str, count: int) -> Seen:
                     # Spread over a segment, as players are.
                     await asyncio.sleep(stream.segment_s * n / count)
-                    return await watch(session, base, (HLS, DASH)[n % 2], stream.segment_s / 4)
+                    behind = stream.window * (n + 1) // count if stream.before_s and n % GOES_BACK == 0 else 0
+                    return await watch(
+                        session,
+                        base,
+                        (HLS, DASH)[(n + n // GOES_BACK) % 2],
+                        stream.segment_s / 4,
+                        behind=max(START_BEHIND, behind),
+                        segment_s=stream.segment_s,
+                    )
 
                 isp = f"http://127.0.0.1:{both.isp.port}"
                 seen = await asyncio.gather(

@@ -17,7 +17,7 @@ from bench.live.origin import PREFIX
 from bench.live.packager import DASH
 
 _MPD: Final = "{urn:mpeg:dash:schema:mpd:2011}"
-_START_BEHIND: Final = 3
+START_BEHIND: Final = 3
 """Segments from the live edge where a player begins: RFC 8216 section 6.3.3."""
 
 
@@ -68,11 +68,25 @@ def read_dash(text: str) -> Playlist:
     )
 
 
-async def watch(session: aiohttp.ClientSession, base: str, playlist: str, poll_s: float) -> Seen:
-    """Follows ``playlist`` of the server at ``base`` to the stream's end; a refused request is noted, not repeated."""
+async def watch(
+    session: aiohttp.ClientSession,
+    base: str,
+    playlist: str,
+    poll_s: float,
+    *,
+    behind: int = START_BEHIND,
+    segment_s: float = 0.0,
+) -> Seen:
+    """Follows ``playlist`` of the server at ``base`` to the stream's end; a refused request is noted, not repeated.
+
+    Begins ``behind`` segments before the live edge. With ``segment_s`` it is never further ahead of its own
+    playback than `START_BEHIND` segments, as one that goes back hours must not be.
+    """
     seen = Seen()
     read = read_dash if playlist == DASH else read_hls
     asked: set[str] = set()
+    began_at = asyncio.get_running_loop().time()
+    last = ""
     while not seen.ended:
         polled_at = asyncio.get_running_loop().time()
         text = await _get(session, base, playlist, seen)
@@ -80,11 +94,18 @@ async def watch(session: aiohttp.ClientSession, base: str, playlist: str, poll_s
         if text is not None:
             named = read(text.decode())
             if named.segments:
-                wanted = named.segments if asked else named.segments[-_START_BEHIND:]
+                # Names are numbered, and all of one length.
+                wanted = (
+                    [name for name in named.segments if name > last] if last else named.segments[-behind:]
+                )
+                if segment_s:
+                    played = int((polled_at - began_at) / segment_s)
+                    wanted = wanted[: max(0, played + START_BEHIND + 1 - len(asked))]
                 for name in (named.initialisation, *wanted):
                     if name not in asked:
                         asked.add(name)
                         await _segment(session, base, name, seen)
+                last = max([last, *wanted])
             seen.ended = named.ended
         await asyncio.sleep(max(0.0, polled_at + poll_s - asyncio.get_running_loop().time()))
     return seen

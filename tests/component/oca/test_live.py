@@ -24,7 +24,7 @@ async def audience(origin: LiveOrigin, root: Path) -> tuple[list[Seen], Tiers]:
             tiers(root, origin.url, STREAM.segment_s) as both,
             packaging(origin.folder, STREAM) as packager,
         ):
-            await begun(packager, origin.folder)
+            await begun(packager, origin.folder, STREAM)
             timeout = aiohttp.ClientTimeout(total=60)
             async with aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), timeout=timeout

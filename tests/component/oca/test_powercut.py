@@ -1,6 +1,6 @@
 """The power is cut under a running appliance: what was promised is there, what is there is right and counted.
 
-Both disks are ext4 in images, which lie on an ext4 of their own. That one plays the device: what it has in
+Both disks are ext4, or XFS, in images, which lie on an ext4 of their own. That one plays the device: what it has in
 memory is the write cache of a drive, which a flush of the inner file systems brings down (their journal's, our
 fsync) and nothing else does for certain. At the cut it is shut down without writing another byte
 (EXT4_IOC_SHUTDOWN, NOLOGFLUSH), so that the disks lose what was not flushed: pages in memory, and
@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import shutil
 import struct
 import subprocess
 import threading
@@ -36,7 +37,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _AT_ONCE = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
-DISK_BYTES = 96 * MIB
+DISK_BYTES = {"ext4": 96 * MIB, "xfs": 320 * MIB}
+"""By file system: mkfs.xfs makes none below 300 MiB."""
 FILLED_BYTES = 24 * MIB
 """Of what was committed; beyond, the oldest is purged."""
 PUBLISHED = 10
@@ -46,16 +48,17 @@ PUBLISHED = 10
 class Rack:
     """Two disks behind one power cable."""
 
-    def __init__(self, below: Path) -> None:
+    def __init__(self, below: Path, file_system: str) -> None:
+        size = DISK_BYTES[file_system]
         self._device = below / "device"
         self._image = below / "device.img"
         self.disks = [below / "bad", below / "good"]
         for folder in (self._device, *self.disks):
             folder.mkdir()
-        _make(self._image, 3 * DISK_BYTES)
+        _make("ext4", self._image, 3 * size)
         run("mount", "-o", "loop", self._image, self._device)
         for disk in self.disks:
-            _make(self._inner(disk), DISK_BYTES)
+            _make(file_system, self._inner(disk), size)
             run("mount", "-o", "loop", self._inner(disk), disk)
 
     def _inner(self, disk: Path) -> Path:
@@ -84,17 +87,18 @@ class Rack:
             run("mount", "-o", "loop", self._inner(disk), disk)
 
 
-def _make(image: Path, size: int) -> None:
+def _make(file_system: str, image: Path, size: int) -> None:
     with image.open("wb") as file:
         for _ in range(size // MIB):
             file.write(bytes(MIB))  # not a hole: a drive has its sectors before they are written
         os.fsync(file.fileno())
-    run("mkfs.ext4", "-q", "-F", "-b", "4096", image)
+    force = {"ext4": "-F", "xfs": "-f"}[file_system]
+    run(f"mkfs.{file_system}", "-q", force, *(("-b", "4096") if file_system == "ext4" else ()), image)
 
 
 @contextmanager
-def rack(below: Path) -> Iterator[Rack]:
-    made = Rack(below)
+def rack(below: Path, file_system: str) -> Iterator[Rack]:
+    made = Rack(below, file_system)
     try:
         yield made
     finally:
@@ -195,9 +199,9 @@ def one_round(world: World, power: Rack, published: list[Object], chance: random
     return len(promised)
 
 
-def cut(tmp_path: Path, origin: OriginServer, s3: S3Client, rounds: int) -> None:
+def cut(tmp_path: Path, origin: OriginServer, s3: S3Client, rounds: int, file_system: str = "ext4") -> None:
     chance = random.Random(rounds)
-    with rack(tmp_path) as power:
+    with rack(tmp_path, file_system) as power:
         world = World(tmp_path, *power.disks, s3, origin)
         sizes = [chance.randrange(1, 4 * MIB) for _ in range(PUBLISHED)]
         published = [world.publish(chance.choice(power.disks), size) for size in sizes]
@@ -213,5 +217,8 @@ def test_what_was_committed_survives_a_power_cut_and_nothing_else_is_wrong(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_a_hundred_power_cuts(tmp_path: Path, origin: OriginServer, s3: S3Client) -> None:
-    cut(tmp_path, origin, s3, 100)
+@pytest.mark.parametrize("file_system", DISK_BYTES)
+def test_a_hundred_power_cuts(tmp_path: Path, origin: OriginServer, s3: S3Client, file_system: str) -> None:
+    if shutil.which(f"mkfs.{file_system}") is None:
+        pytest.skip(f"mkfs.{file_system} is not installed")
+    cut(tmp_path, origin, s3, 100, file_system)

@@ -9,6 +9,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import aiohttp
@@ -42,6 +43,7 @@ class Seen:
     ended: bool = False
 
 
+@lru_cache(8)  # hundreds of players read the same playlist of thousands of segments
 def read_hls(text: str) -> Playlist:
     found = re.search(r'#EXT-X-MAP:URI="([^"]+)"', text)
     lines = (line.strip() for line in text.splitlines())
@@ -49,6 +51,7 @@ def read_hls(text: str) -> Playlist:
     return Playlist(found[1] if found else "", segments, "#EXT-X-ENDLIST" in text)
 
 
+@lru_cache(8)
 def read_dash(text: str) -> Playlist:
     """Of the first representation; its segments are numbered, and named by a timeline."""
     mpd = ET.fromstring(text)

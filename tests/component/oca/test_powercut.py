@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
-_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
+_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 _AT_ONCE = struct.pack("I", 2)  # EXT4_GOING_FLAGS_NOLOGFLUSH
 DISK_BYTES = {"ext4": 96 * MIB, "xfs": 320 * MIB}
 """By file system: mkfs.xfs makes none below 300 MiB."""
@@ -65,12 +65,14 @@ class Rack:
         return self._device / f"{disk.name}.img"
 
     def cut(self) -> None:
-        folder = os.open(self._device, os.O_RDONLY)
-        fcntl.ioctl(folder, _SHUTDOWN, _AT_ONCE)
-        os.close(folder)
+        _shut_down(self._device)
 
     def off(self) -> None:
         """Nobody may have a file open. What is busy for a moment longer is tried again."""
+        for disk in self.disks:
+            # XFS tries for ever to write to a device that is gone, unless it has shut itself down already.
+            with suppress(OSError):
+                _shut_down(disk)
         for folder in (*self.disks, self._device):
             until(lambda folder=folder: self._unmounted(folder), lambda folder=folder: folder)  # type: ignore[misc]
 
@@ -85,6 +87,13 @@ class Rack:
         run("mount", "-o", "loop", self._image, self._device)
         for disk in self.disks:
             run("mount", "-o", "loop", self._inner(disk), disk)
+
+
+def _shut_down(mounted: Path) -> None:
+    """Not another byte is written to it."""
+    folder = os.open(mounted, os.O_RDONLY)
+    fcntl.ioctl(folder, _SHUTDOWN, _AT_ONCE)
+    os.close(folder)
 
 
 def _make(file_system: str, image: Path, size: int) -> None:

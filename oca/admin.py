@@ -22,6 +22,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
+from contracts.heartbeat import Players
 from contracts.objectkey import BadKey, parse_key, parse_title
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.bgp import metrics as bgp_metrics
@@ -198,6 +199,7 @@ class Admin:
             metrics += _delivery_log(status.delivery)
         if status.routes is not None:
             metrics += bgp_metrics.families(status.routes.prefixes, status.routes.known, status.routes.bgp)
+        metrics += _players(status.players)
         if status.plan is not None:
             metrics.append(
                 GaugeMetricFamily(
@@ -205,6 +207,19 @@ class Admin:
                 )
             )
         return metrics
+
+
+def _players(players: Players | None) -> list[Metric]:
+    told = players or Players(0.0, 0.0)
+    return [
+        GaugeMetricFamily(
+            "oca_players_sessions", "Distinct sessions in an interval of votes, mean", told.sessions
+        ),
+        GaugeMetricFamily("oca_players_starved", "Of them, those that starved, mean", told.starved),
+        GaugeMetricFamily(
+            "oca_players_starved_networks", "Client networks told to steering", len(told.networks)
+        ),
+    ]
 
 
 def _disks(disks: tuple[DiskStatus, ...]) -> list[Metric]:

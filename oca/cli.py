@@ -164,6 +164,12 @@ def _status(arguments: argparse.Namespace) -> int:
     rows += [
         (f"steering {item.url}", item.error or item.state or "no answer yet") for item in status.steering
     ]
+    if status.players is not None:
+        sessions, starved = status.players.sessions, status.players.starved
+        where = (
+            f", {len(status.players.networks)} networks told to steering" if status.players.networks else ""
+        )
+        rows.append(("players", f"{starved:.1f} of {sessions:.0f} sessions starve{where}"))
     for item in status.upstreams:
         state = "" if item.breaker == "closed" else f"; its breaker is {item.breaker}"
         rows.append((f"pulled from {item.name}", human_bytes(item.bytes) + state))

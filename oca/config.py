@@ -86,6 +86,8 @@ class Parent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     urls: tuple[HttpUrl, ...]
     heartbeat_interval_s: Seconds = 2.0
+    votes_interval_s: Annotated[float, Meta(ge=1, le=600)] = 30.0
+    """A session of a player has one vote in it on whether it starved."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

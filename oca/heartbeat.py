@@ -185,6 +185,7 @@ class Heart:
                 for disk in status.disks
             ),
             plan=self._progress(status),
+            players=status.players,
         )
 
     def _progress(self, status: Status) -> PlanProgress | None:

@@ -91,6 +91,19 @@ class Touch(msgspec.Struct, frozen=True, array_like=True):
     playback: Playback | None = None
 
 
+class Votes(msgspec.Struct, frozen=True, array_like=True):
+    """What players of one network went through since the last report: sessions of `oca.sessions` that a token names."""
+
+    network: str
+    """An IPv4 /24 or an IPv6 /48."""
+    seen: tuple[int, ...]
+    """Who was sent something of an object."""
+    starved: tuple[int, ...]
+    """Who said that its buffer ran empty since its last request, here or elsewhere."""
+    slowed: tuple[int, ...]
+    """Who was sent something more slowly than it plays, and took it as fast as it came."""
+
+
 class Report(msgspec.Struct, frozen=True, tag="report"):
     """Everything but ``connections`` is since the last report."""
 
@@ -101,6 +114,7 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     """Tokens refused, by reason."""
     connections: int
     touched: tuple[Touch, ...]
+    votes: tuple[Votes, ...] = ()
 
 
 class Fault(msgspec.Struct, frozen=True, tag="fault"):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from contracts.heartbeat import Players
 from oca.bgp.feed import BgpStatus
 
 
@@ -123,6 +124,9 @@ class Status(msgspec.Struct, frozen=True):
     moved_bytes: int = 0
     delivery: Annotated[DeliveryStatus | None, Meta(description="null: no delivery log is configured")] = None
     routes: Annotated[RouteStatus | None, Meta(description="null: no BGP is configured")] = None
+    players: Annotated[Players | None, Meta(description="null: none of late, or tokens are not required")] = (
+        None
+    )
 
 
 class Purged(msgspec.Struct, frozen=True):

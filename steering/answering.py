@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from contracts.catalog import is_licensed, is_released
 from contracts.problem import Problem
 from contracts.steer import Candidate, SteerRequest, SteerResponse
@@ -81,6 +83,11 @@ class Answering:
         title = self.view.content.titles.get(session.title)
         question = self._question(asked, title, name, session)
         chosen, _ = self._decide(question, session.client_ip, now, MAX_PATHWAYS)
+        if any(item.box.id == session.appliance and _is_left(item) for item in chosen):
+            # Its players starve. Who was moved stays where he went: weights rise and fall.
+            first = chosen[0].box.id
+            self.view.give(first, question.bitrate_bps)
+            self.sessions.seat(name, msgspec.structs.replace(session, appliance=first))
         return [item.box.id for item in chosen]
 
     def explain(self, asked: SteerRequest, now: float, wall: float) -> tuple[list[Considered], set[str]]:
@@ -130,6 +137,10 @@ class Answering:
             frozenset(asked.exclude),
             known.appliance if known is not None and known.title == asked.title else None,
         )
+
+
+def _is_left(item: Placed) -> bool:
+    return item.lowered is not None and item.lowered.set_back
 
 
 def _candidate(item: Placed, title: Title, token: str) -> Candidate:

@@ -13,6 +13,7 @@ from contracts.fleet import Appliance, Location, Site, Tier
 from contracts.heartbeat import Heartbeat
 from steering.announced import Announced
 from steering.content import Content
+from steering.feedback import Feedback
 from steering.geo import distance_km
 from steering.health import Health, Standing, State
 from steering.holdings import without
@@ -60,6 +61,8 @@ class FleetView:
         """What the appliances' routers announce."""
         self.announced = Announced(self.routes)
         self.health = Health()
+        self.feedback = Feedback()
+        """What players went through."""
         self.changes: list[tuple[str, State, str]] = []
         """Who got into which state, and why, since somebody emptied this: for the log."""
         self.unsaved: set[str] = set()
@@ -79,6 +82,7 @@ class FleetView:
                 del known[name]
         for name in [name for name in self.health.standings if name not in roster.appliances]:
             self.health.forget(name)
+            self.feedback.forget(name)
         for name in self.routes.known():
             if name not in roster.appliances:
                 self.routes.forget(name)
@@ -132,6 +136,7 @@ class FleetView:
             beat = msgspec.structs.replace(beat, routes=None, hello=None)
         self._heard[name] = Heard(now, issued_at, beat, told)
         self.unsaved.add(name)
+        self.feedback.hear(name, beat.players)
         state = self.health.hear(name, draining=beat.draining, now=now)
         self._settle()
         load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)
@@ -155,6 +160,7 @@ class FleetView:
     def recall(self, appliance: str, heard: Heard) -> None:
         """What was heard before a restart; `restore` follows once all of it is recalled."""
         self._heard[appliance] = heard
+        self.feedback.hear(appliance, heard.beat.players)
         self._stands(appliance, silent_at=math.inf, holdings=self._holdings(heard.beat))
 
     def restore(self, standings: dict[str, Standing], now: float) -> None:
@@ -241,6 +247,7 @@ class FleetView:
                     for name, (length, route) in longest.items()
                 ]
             ),
+            self.feedback.of(address),
         )
 
     def beyond(self, snapshot: Snapshot, address: Address) -> Snapshot:

@@ -8,11 +8,13 @@ The order, first difference decides:
     2 the longer prefix; then embedded, private, public, regional
     3 local preference, AS path length, origin, MED, eBGP before iBGP     (2 and 3: `steering.preference`)
     4 the nearer site, where both differ by more than a quarter
-    5 of sites that are still equal, the less loaded of two that the session's hash names
-    6 inside a site, rendezvous hashing of the title with bounded loads   (5 and 6: `steering.spread`)
+    5 of appliances that are still equal, those that the client's network is not starved by    (`steering.feedback`)
+    6 of sites, the less loaded of two that the session's hash names
+    7 inside a site, rendezvous hashing of the title with bounded loads   (6 and 7: `steering.spread`)
 
 A session that was answered before keeps its first appliance while that may be answered, full or not: its own bits are
-among those that fill it. Health, routes, licence, holdings and failures move a session; load and hashes do not.
+among those that fill it. Health, routes, licence, holdings and failures move a session, and so does an appliance that
+starves its network (once: it stays where it went); load and hashes do not.
 The second candidate shares no failure domain with the first, and all of them are not of one site, where there is
 another.
 
@@ -24,13 +26,14 @@ from __future__ import annotations
 import enum
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from contracts.catalog import is_licensed
 from contracts.fleet import Tier
+from steering.feedback import Lowered, is_set_back, weights
 from steering.health import State
 from steering.preference import Order
 from steering.snapshot import Box, Reach, Snapshot
@@ -84,6 +87,8 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
     reach: Reach
     holds: bool
     suspect: bool = False
+    lowered: Lowered | None = None
+    """Players of the client's network starved there."""
 
 
 class Considered(msgspec.Struct, frozen=True):
@@ -97,21 +102,24 @@ class Considered(msgspec.Struct, frozen=True):
 class _Scan:
     """The serving appliances of a site that may be answered, room or not."""
 
-    __slots__ = ("capacity", "holders", "load", "pullers", "reach", "suspects")
+    __slots__ = ("capacity", "held_back", "holders", "load", "lowered", "pullers", "reach", "suspects")
 
     def __init__(self, question: Question, reach: Reach, snapshot: Snapshot) -> None:
-        now, bit, excluded, weights = snapshot.now, question.bit, question.excluded, snapshot.weights
+        now, bit, excluded = snapshot.now, question.bit, question.excluded
         self.reach = reach
         self.holders: list[Box] = []
         self.pullers: list[Box] = []
         self.suspects: list[Box] = []
+        self.held_back: list[Box] = []
+        """Of the holders and pullers, those that come after their equals for this session."""
+        self.lowered: dict[str, Lowered] = {}
         self.load = self.capacity = 0.0
         for box in reach.site.boxes:
             if box.id in excluded:
                 continue
             if box.serves(now):
                 self.load += box.load_bps
-                self.capacity += box.throughput_bps * weights.get(box.id, 1.0)
+                self.capacity += box.throughput_bps
                 (self.holders if box.holds(bit) else self.pullers).append(box)
             elif box.state_at(now) is State.SUSPECT:
                 self.suspects.append(box)
@@ -119,6 +127,15 @@ class _Scan:
     @property
     def share(self) -> float:
         return self.load / self.capacity if self.capacity else math.inf
+
+    def hold_back(self, lowered: Mapping[str, Lowered]) -> None:
+        self.lowered.update({box.id: lowered[box.id] for box in self.reach.site.boxes if box.id in lowered})
+        for boxes in (self.holders, self.pullers):
+            for box in [box for box in boxes if box.id in lowered and lowered[box.id].set_back]:
+                boxes.remove(box)
+                self.held_back.append(box)
+                self.load -= box.load_bps
+                self.capacity -= box.throughput_bps
 
 
 def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
@@ -143,18 +160,19 @@ def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
 
 def rank(question: Question, snapshot: Snapshot) -> Iterator[Placed]:
     """Every appliance that may be answered, best first; worked out as far as it is asked for."""
-    scans: list[_Scan] = []
-    for scan in _sites(question, snapshot):
-        scans.append(scan)
+    scanned: list[list[_Scan]] = []
+    for scans in _equals(question, snapshot):
+        scanned.append(scans)
         if question.incumbent is None:
-            yield from _placed(question, snapshot, scan, scan.holders, holds=True)
+            yield from _placed(question, scans, holds=True)
     if question.incumbent is not None:
-        for holders in (True, False):
-            yield from _with_incumbent(question, snapshot, scans, holds=holders)
+        for holds in (True, False):
+            yield from _with_incumbent(question, scanned, holds=holds)
     else:
-        for scan in scans:
-            yield from _placed(question, snapshot, scan, scan.pullers, holds=False)
-    if not any(scan.holders or scan.pullers for scan in scans):
+        for scans in scanned:
+            yield from _placed(question, scans, holds=False)
+    scans = [scan for some in scanned for scan in some]
+    if not any(scan.holders or scan.pullers or scan.held_back for scan in scans):
         for scan in scans:
             for box in in_order(scan.suspects, question.title):
                 yield Placed(box, scan.reach, box.holds(question.bit), suspect=True)
@@ -200,6 +218,8 @@ def reason(placed: Placed) -> str:
     if reach.distance_km is not None:
         words.append(f"{reach.distance_km:.0f} km away")
     words.append("holds the title" if placed.holds else "would pull the title through its parent")
+    if placed.lowered is not None:
+        words.append(str(placed.lowered))
     if placed.suspect:
         words.append("suspect: heartbeats are missing")
     return ", ".join(words)
@@ -210,17 +230,29 @@ def _domain(box: Box) -> tuple[str, str]:
     return box.site, box.failure_domain
 
 
-def _sites(question: Question, snapshot: Snapshot) -> Iterator[_Scan]:
-    """The sites where the title may be, best first."""
+def _equals(question: Question, snapshot: Snapshot) -> Iterator[list[_Scan]]:
+    """The sites where the title may be, best first; those in one list are equally near."""
     reaches = [item for item in snapshot.reaches if is_licensed(question.countries, item.site.country)]
     for group in groups(reaches):
-        if len(group) == 1:
-            yield _Scan(question, group[0], snapshot)
-            continue
         scans = {reach.site.id: _Scan(question, reach, snapshot) for reach in group}
-        shares = [(reach.site, scans[reach.site.id].share) for reach in group]
-        for site in two_choices(shares, question.session):
-            yield scans[site.id]
+        if snapshot.told:
+            _hold_back(question, snapshot, list(scans.values()))
+        if len(group) > 1:
+            shares = [(reach.site, scans[reach.site.id].share) for reach in group]
+            scans = {site.id: scans[site.id] for site in two_choices(shares, question.session)}
+        yield list(scans.values())
+
+
+def _hold_back(question: Question, snapshot: Snapshot, scans: list[_Scan]) -> None:
+    told, session = snapshot.told, question.session
+    for holds in (True, False):
+        boxes = {box.id: box for scan in scans for box in (scan.holders if holds else scan.pullers)}
+        lowered = {
+            name: Lowered(weight, told[name], is_set_back(session, boxes[name].seed, weight))
+            for name, weight in weights(told, boxes).items()
+        }
+        for scan in scans if lowered else ():
+            scan.hold_back(lowered)
 
 
 def groups(reaches: Iterable[Reach]) -> list[list[Reach]]:
@@ -244,25 +276,31 @@ def _sortable(reach: Reach) -> tuple[int, Order, float, str, Reach]:
     return -reach.length, order, distance_km, reach.site.id, reach
 
 
-def _placed(
-    question: Question, snapshot: Snapshot, scan: _Scan, boxes: list[Box], *, holds: bool
-) -> Iterator[Placed]:
-    if boxes:
-        for box in spread(question.title, question.bitrate_bps, boxes, snapshot.weights):
-            yield Placed(box, scan.reach, holds)
+def _placed(question: Question, scans: list[_Scan], *, holds: bool) -> Iterator[Placed]:
+    """Those of equally near sites."""
+    title, bitrate_bps = question.title, question.bitrate_bps
+    for scan in scans:
+        boxes = scan.holders if holds else scan.pullers
+        if boxes:
+            for box in spread(title, bitrate_bps, boxes):
+                yield Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))
+    for scan in scans:
+        boxes = [box for box in scan.held_back if box.holds(question.bit) is holds]
+        if boxes:
+            for box in spread(title, bitrate_bps, boxes):
+                yield Placed(box, scan.reach, holds, lowered=scan.lowered[box.id])
 
 
-def _with_incumbent(
-    question: Question, snapshot: Snapshot, scans: list[_Scan], *, holds: bool
-) -> Iterator[Placed]:
-    boxes = [(scan, scan.holders if holds else scan.pullers) for scan in scans]
-    for scan, some in boxes:
-        for box in some:
+def _with_incumbent(question: Question, scanned: list[list[_Scan]], *, holds: bool) -> Iterator[Placed]:
+    found = None
+    for scan in itertools.chain.from_iterable(scanned):
+        for box in scan.holders if holds else scan.pullers:
             if box.id == question.incumbent:
-                yield Placed(box, scan.reach, holds)
-    for scan, some in boxes:
-        for placed in _placed(question, snapshot, scan, some, holds=holds):
-            if placed.box.id != question.incumbent:
+                found = box
+                yield Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))
+    for scans in scanned:
+        for placed in _placed(question, scans, holds=holds):
+            if placed.box is not found:
                 yield placed
 
 

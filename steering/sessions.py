@@ -41,6 +41,11 @@ class Sessions:
         if len(self._sessions) > self._limit:
             self.unsaved.add(self._sessions.popitem(last=False)[0])
 
+    def seat(self, name: str, session: Session) -> None:
+        """In place of what is known of it; when it is forgotten stays as it was."""
+        self._sessions[name] = session
+        self.unsaved.add(name)
+
     def get(self, name: str, now: float) -> Session | None:
         found = self._sessions.get(name)
         return None if found is None or now >= found.expires_at else found

@@ -13,6 +13,7 @@ import msgspec
 
 from contracts.catalog import Country
 from contracts.fleet import Location, Tier
+from steering.feedback import Told
 from steering.health import DOWN_S, SUSPECT_S, State
 from steering.preference import Route
 
@@ -79,5 +80,5 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     now: float
     reaches: tuple[Reach, ...]
     """Every site that may be answered to the client, in any order."""
-    weights: Mapping[str, float] = {}
-    """By appliance: how much of its share it is given of clients of this network; 1 for who is not named."""
+    told: Mapping[str, Told] = {}
+    """By appliance: what players of the client's network went through there; none starved where it is not named."""

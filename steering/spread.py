@@ -14,7 +14,7 @@ Choices (2001).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
@@ -43,10 +43,10 @@ class _Weighted(Protocol):
 Item = TypeVar("Item", bound=_Weighted)
 
 
-def distance(item: _Weighted, what: bytes, weight: float = 1.0) -> float:
+def distance(item: _Weighted, what: bytes) -> float:
     """Weighted rendezvous: the smallest wins, in proportion to throughput."""
     number = xxh3_64_intdigest(what, item.seed)
-    return -math.log((number + 0.5) / 2**64) / (item.throughput_bps * weight)
+    return -math.log((number + 0.5) / 2**64) / item.throughput_bps
 
 
 def seed_of(name: str) -> int:
@@ -69,13 +69,13 @@ def bound_of(load_bps: float, throughput_bps: float) -> float:
     return min(max(mean * BOUND, mean + SLACK), mean + (BOUND - 1) * max(0.0, 1 - mean))
 
 
-def spread(title: str, bitrate_bps: float, boxes: Sequence[Box], weights: Mapping[str, float]) -> list[Box]:
+def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> list[Box]:
     """Those with room for ``bitrate_bps`` more, the first to be asked first."""
     name = title.encode()
     load, capacity = bitrate_bps, 0.0
     for box in boxes:
         load += box.load_bps
-        capacity += box.throughput_bps * weights[box.id] if box.id in weights else box.throughput_bps
+        capacity += box.throughput_bps
     bound = bound_of(load, capacity) if capacity else 0.0
     under: list[tuple[float, str, Box]] = []
     over: list[tuple[float, str, Box]] = []
@@ -83,11 +83,10 @@ def spread(title: str, bitrate_bps: float, boxes: Sequence[Box], weights: Mappin
         share = (box.load_bps + bitrate_bps) / box.throughput_bps
         if share > FULL:
             continue
-        weight = weights.get(box.id, 1.0) if weights else 1.0
-        if share <= bound * weight:
-            under.append((distance(box, name, weight), box.id, box))
+        if share <= bound:
+            under.append((distance(box, name), box.id, box))
         else:
-            over.append((share / weight, box.id, box))
+            over.append((share, box.id, box))
     under.sort()
     over.sort()
     return [item[2] for item in under + over]

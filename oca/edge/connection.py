@@ -156,7 +156,8 @@ class Connection:
             return False
         repeat, file, status, head, span, self._range_at = found
         self._request, self._missed = repeat.request, False
-        account.began, account.session = monotonic(), repeat.session or account.peer
+        account.began, account.voter = monotonic(), repeat.session
+        account.session = repeat.session or account.peer
         if account.tells:
             account.granted(repeat.session)
         if self._pacer is not None:

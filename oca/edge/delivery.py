@@ -118,6 +118,15 @@ class Delivery:
         # The head, as long as it is pending, is not of the body.
         return min(left, self.body_bytes)
 
+    def lags(self, count: int, took_s: float) -> bool:
+        """Whether ``count`` bytes of the body took longer than they play, and the client took them as they came."""
+        file = self.file
+        return (
+            file is not None
+            and count * 8 < took_s * file.item.bitrate_bps
+            and not self._wire.waits_for_client()
+        )
+
     def pump(self, now: float) -> Progress:
         """Sends what it can; raises `DiskFault`, and OSError when the client is gone."""
         self.moved = False

@@ -20,6 +20,7 @@ from contracts.token import Refusal
 from oca.counters import TIME_BOUNDS_S, Counters, Histograms
 from oca.edge.cmcd import Cmcd, lift, parse, separate
 from oca.edge.networks import packed_address
+from oca.edge.votes import Ballot, Votes
 from oca.ipc import Playback, Report, Touch
 from oca.sessions import keep_smallest, session_id
 
@@ -36,6 +37,8 @@ _IPV6_BYTES: Final = 4
 """A /16 and a /32: enough to tell regions and peers apart, too little to tell viewers apart."""
 _QUICK_S: Final = TIME_BOUNDS_S[0]
 _LOOK_S: Final = 0.1
+_SLOW_S: Final = 2.0
+"""An answer that takes less hurts no player, however little it plays."""
 _WITHOUT_LOOKING: Final = {Problem.TOKEN_MISSING: "missing", Problem.RATE: "rate"}
 _REASONS: Final = {refusal.value: refusal.name.lower() for refusal in Refusal}
 
@@ -61,9 +64,10 @@ class _Network:
 
 
 class Account:
-    """One connection's page. A request known by heart sets ``began`` and ``session`` itself."""
+    """One connection's page. A request known by heart sets ``began``, ``session`` and ``voter`` itself."""
 
     __slots__ = (
+        "_ballot",
         "_counted",
         "_first_s",
         "_ledger",
@@ -76,10 +80,12 @@ class Account:
         "peer",
         "session",
         "tells",
+        "voter",
     )  # fmt: skip
 
-    def __init__(self, ledger: Ledger, network: _Network, address: str) -> None:
+    def __init__(self, ledger: Ledger, network: _Network, ballot: Ballot, address: str) -> None:
         self._ledger = ledger
+        self._ballot = ballot
         self._network = network
         self._rows = network.rows
         self._first_s = -1.0  # until the first byte; below zero while it is not out, or did not have to wait
@@ -89,15 +95,19 @@ class Account:
         """Stands for the session of who names none."""
         self.began = 0.0
         self.session = self.peer
+        self.voter = 0
+        """The session that the request's token names; 0 for none."""
         self.cmcd: Cmcd | None = None
         self.tells = False
         """Whether the last request had CMCD."""
         self.copies = False
         """Whether the request is another appliance's, which fills from us: no viewer's, so nobody's demand."""
         network.connections += 1
+        ballot.connections += 1
 
     def close(self) -> None:
         self._network.connections -= 1
+        self._ballot.connections -= 1
 
     def asks(self, request: Request) -> bytes:
         """A request has come; its target without CMCD."""
@@ -128,6 +138,7 @@ class Account:
 
     def granted(self, session: int) -> None:
         """The request may be answered; its token names ``session``, or it has none, and that is 0."""
+        self.voter = session
         if not session and self.cmcd is not None and self.cmcd.session is not None:
             session = session_id(self.cmcd.session)
         self.session = session or self.peer
@@ -167,6 +178,10 @@ class Account:
                 row.hits += 1
                 row.hit_bytes += count - self._counted
             row.sessions.add(self.session)
+            if self.voter:
+                self._ballot.seen.add(self.voter)
+                if took_s > _SLOW_S and not missed and delivery.lags(count, took_s):
+                    self._ballot.slowed.add(self.voter)
             if self.cmcd is not None:
                 self._tell(row, self.cmcd)
         else:
@@ -191,6 +206,10 @@ class Account:
         if delivery.started and not self.copies:
             self.waits(delivery, missed)
             file, count = delivery.file, self._counted
+            took_s = monotonic() - self.began
+            if self.voter and took_s > _SLOW_S and not missed and delivery.lags(count, took_s):
+                self._ballot.seen.add(self.voter)
+                self._ballot.slowed.add(self.voter)
             if file is not None and count:
                 row = self._rows.get(file.item.key) or ledger.open_row(self._rows, file.item.key)
                 if missed:
@@ -202,7 +221,6 @@ class Account:
                     self._tell(row, self.cmcd)
             else:
                 ledger.counters.answered(delivery.status)
-            took_s = monotonic() - self.began
             # Not in send_s: an answer that nobody waited for says nothing of how long one takes.
             ledger.histograms.observe("first_byte_s", self._first_s if self._first_s >= 0 else took_s)
             if ledger.log is not None:
@@ -223,6 +241,8 @@ class Account:
             playback = row.playback = Playback()
         playback.requests += 1
         playback.starvations += cmcd.starved
+        if cmcd.starved and self.voter:
+            self._ballot.starved.add(self.voter)
         histograms = self._ledger.histograms
         if cmcd.buffer_s is not None:
             playback.buffers += 1
@@ -251,6 +271,7 @@ class Ledger:
         self.quick = 0
         """Answers that took at most the lowest bound of the time histograms, and how long in all."""
         self.quick_s = 0.0
+        self._votes = Votes()
         self._refusals: dict[str, int] = {}
         self._networks: dict[bytes, _Network] = {}
         self._elsewhere = _Network("")
@@ -266,7 +287,7 @@ class Ledger:
                 network = self._elsewhere
             else:
                 network = self._networks[prefix] = _Network(_name(prefix))
-        return Account(self, network, address)
+        return Account(self, network, self._votes.open(address), address)
 
     def refused(self, problem: Problem, detail: str | None) -> None:
         """A token was refused, or there was none."""
@@ -300,6 +321,7 @@ class Ledger:
         for network in (*self._networks.values(), self._elsewhere):
             for row in network.rows.values():
                 keep_smallest(row.sessions)
+        self._votes.drop()
 
     def take(self, worker: int, connections: int) -> Report:
         """Everything since the last time; from here on it counts from 0."""
@@ -325,7 +347,10 @@ class Ledger:
             self.counters.log_lines_lost += self.log.take_lost()
         histograms, self.histograms = self.histograms, Histograms()
         refusals, self._refusals = self._refusals, {}
-        return Report(worker, self.counters.take(), histograms, refusals, connections, tuple(touched))
+        return Report(
+            *(worker, self.counters.take(), histograms, refusals, connections, tuple(touched)),
+            self._votes.take(),
+        )
 
 
 def _touch(key: str, network: str, row: Row, counters: Counters) -> Touch:

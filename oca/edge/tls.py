@@ -19,7 +19,7 @@ import aiofastnet
 from daemon.config import ConfigError
 from daemon.log import event
 from oca.config import Tls
-from oca.edge.wire import pace, reset
+from oca.edge.wire import pace, reset, waits_for_client
 
 if TYPE_CHECKING:
     from oca.edge.wire import Receiver
@@ -174,6 +174,9 @@ class TlsWire(asyncio.Protocol):
 
     def pace(self, bytes_per_s: int) -> None:
         pace(self._sock, bytes_per_s)
+
+    def waits_for_client(self) -> bool:
+        return waits_for_client(self._sock)
 
     def finish(self) -> None:
         """Sends what is left and a close_notify; the client sees an end that nobody forged."""

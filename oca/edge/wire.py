@@ -27,6 +27,23 @@ def pace(sock: socket.socket, bytes_per_s: int) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _MAX_PACING_RATE, bytes_per_s)
 
 
+_BUSY: Final = struct.Struct("QQ")
+_BUSY_AT: Final = 168
+"""In struct tcp_info (linux/tcp.h, since 4.10): tcpi_busy_time, tcpi_rwnd_limited, in microseconds."""
+
+
+def waits_for_client(sock: socket.socket) -> bool:
+    """As `Wire.waits_for_client`; True where the kernel does not say: then it is nobody's fault."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    except OSError:
+        return True
+    if len(info) < _BUSY_AT + _BUSY.size:
+        return True
+    busy, no_room = _BUSY.unpack_from(info, _BUSY_AT)
+    return bool(no_room * 2 >= busy)
+
+
 class Receiver(Protocol):
     """What a wire tells its connection."""
 
@@ -77,6 +94,10 @@ class Wire(Protocol):
 
     def pace(self, bytes_per_s: int) -> None:
         """Sends no faster than this from now on (socket(7), SO_MAX_PACING_RATE)."""
+        ...
+
+    def waits_for_client(self) -> bool:
+        """Whether most of the time it had something to send the client had no room for it: it pauses, or plays along."""
         ...
 
     def finish(self) -> None:
@@ -136,6 +157,9 @@ class PlainWire:
 
     def pace(self, bytes_per_s: int) -> None:
         pace(self._sock, bytes_per_s)
+
+    def waits_for_client(self) -> bool:
+        return waits_for_client(self._sock)
 
     def finish(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)

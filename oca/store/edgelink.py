@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
@@ -23,6 +24,7 @@ from oca.store.doubt import unreadable
 from oca.store.pull import Puller
 from oca.store.shared import SharedCache
 from oca.store.store import Store
+from oca.store.votes import PlayerVotes
 
 log = logging.getLogger("oca.store.edgelink")
 
@@ -33,8 +35,9 @@ _ACCEPT_S: Final = 0.01
 class EdgeLinks:
     """Workers report what they counted since their last report; here it is added up."""
 
-    def __init__(self, store: Store, puller: Puller) -> None:
+    def __init__(self, store: Store, puller: Puller, votes_interval_s: float) -> None:
         self._store = store
+        self.votes = PlayerVotes(votes_interval_s, time.monotonic)
         self._puller = puller
         self._links: set[_Link] = set()
         self.traffic = Traffic()
@@ -135,6 +138,7 @@ class EdgeLinks:
             self._store.index.touch((touch.key, touch.hits + touch.misses) for touch in catalogued)
             for listener in self.touched:
                 listener(catalogued)
+            self.votes.add(message.votes)
             if self.shared is not None and len(catalogued) < len(message.touched):
                 self.shared.touched(touch.key for touch in message.touched if touch.key[:1] == "/")
         elif isinstance(message, ipc.Synced):

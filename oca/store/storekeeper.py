@@ -109,7 +109,7 @@ class Storekeeper:
         self.census = Census(self.store, self.operations, self.scrubber.status)
         for disk in self.store.disks:
             disk.set_aside = config.http_share
-        self.links = EdgeLinks(self.store, self.puller)
+        self.links = EdgeLinks(self.store, self.puller, config.steering.votes_interval_s)
         self.links.touched.append(self.tiering.touched)
         self.http = HttpClient(config.pull)
         tally = Tally(self.puller.breakers, self.puller.bytes_from, self.puller.faults)
@@ -328,6 +328,7 @@ class Storekeeper:
             moved_bytes=self.mover.moved_bytes,
             delivery=self.delivery.status() if self.delivery is not None else None,
             routes=self.routes.summary() if self.routes is not None else None,
+            players=self.links.votes.players(),
         )
 
     def _state(self) -> Literal["starting", "serving", "draining"]:

@@ -194,7 +194,7 @@ def test_every_metric_is_in_the_document_for_operators(log_on: Appliance) -> Non
 
 def test_the_last_report_of_a_worker_that_ends_is_heard(tmp_path: Path) -> None:
     async def scenario() -> int:
-        links = EdgeLinks(cast("Any", SimpleNamespace(listeners=[])), cast("Any", None))
+        links = EdgeLinks(cast("Any", SimpleNamespace(listeners=[])), cast("Any", None), 30.0)
         server = await links.listen(tmp_path / "edge.sock")
         _, worker = await asyncio.open_unix_connection(str(tmp_path / "edge.sock"))
         while not links.workers:

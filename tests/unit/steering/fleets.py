@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from contracts.fleet import Tier
 from contracts.route import Attributes, Origin, Peering
+from steering.feedback import Told
 from steering.health import State
 from steering.preference import Route, order_of
 from steering.rank import Question
@@ -78,6 +79,9 @@ boxes = st.builds(
     holds=st.booleans(),
     silent_at=st.sampled_from([NOW + 4, NOW - 1, NOW - 100]),
 )
+tolds = st.tuples(st.integers(0, 50), st.floats(0, 1), st.floats(0, 1)).map(
+    lambda drawn: Told("192.0.2.0/24", float(drawn[0]), drawn[0] * drawn[1], drawn[2])
+)
 
 
 @st.composite
@@ -95,8 +99,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         beyond = Reach(at, -1, None, distance_km)
         reaches.append(draw(st.sampled_from([announced, announced, beyond])))
     names_of = [item.id for item in found] or ["none"]
-    weights = draw(st.dictionaries(st.sampled_from(names_of), st.floats(0.25, 1), max_size=3))
-    return Snapshot(NOW, tuple(reaches), weights)
+    told = draw(st.dictionaries(st.sampled_from(names_of), tolds, max_size=3))
+    return Snapshot(NOW, tuple(reaches), told)
 
 
 @st.composite

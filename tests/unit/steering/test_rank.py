@@ -205,7 +205,7 @@ def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, 
                 )
                 for at in shot.reaches
             ),
-            shot.weights,
+            shot.told,
         )
         for stays in everybody:
             if stays != gone and not any(item.suspect for item in rank(asked, shot)):

@@ -183,6 +183,7 @@ class Api:
                         else round(now - standing.since, 1),
                         routes_worse=differ.get(box.id, 0),
                         routes_refused=announced.refused(site.id),
+                        players=beat.players if beat else None,
                     )
                 )
         return as_json(
@@ -269,6 +270,7 @@ class Api:
             self._isolated_s(now),
             len(self.frequent.sessions),
             self.view.health.held_up_s,
+            len(self.view.feedback),
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 

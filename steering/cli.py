@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 _MAX_ANSWER_BYTES: Final = 64 << 20
 _TIMEOUT_S: Final = 10
+_NETWORKS_SHOWN: Final = 3
+"""Of each appliance, the worst ones."""
 _DEFAULT_CONFIG = Path("/etc/nearcast/steering.yaml")
 
 
@@ -135,6 +137,8 @@ def _fleet(arguments: argparse.Namespace) -> int:
         if box.state != "serving":
             since = "" if box.state_age_s is None else f" for {box.state_age_s:.0f} s"
             print(f"{box.id} is {box.state}{since}: {box.state_reason}")
+    for box in answer.appliances:
+        _print_starving(box)
     if answer.isolated_s is not None:
         print(f"\nnobody was heard for {answer.isolated_s} s: answers are given from what was known before")
     print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")
@@ -144,6 +148,15 @@ def _fleet(arguments: argparse.Namespace) -> int:
     for key, why in answer.refused_documents.items():
         print(f"refused: {why if why.startswith(key) else f'{key}: {why}'}")
     return Exit.DONE
+
+
+def _print_starving(box: ApplianceReport) -> None:
+    networks = () if box.players is None else box.players.networks
+    for item in networks[:_NETWORKS_SHOWN]:
+        told = f"{item.starved:.0f} of {item.sessions:.0f} sessions"
+        print(f"{box.id}: players of {item.network} starve: {told}")
+    if len(networks) > _NETWORKS_SHOWN:
+        print(f"{box.id}: and of {len(networks) - _NETWORKS_SHOWN} networks more (--json has them)")
 
 
 def _routes(box: ApplianceReport) -> str:

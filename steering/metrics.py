@@ -55,6 +55,11 @@ class Metrics:
             "For how long nobody of the fleet was heard, and nobody taken out for it; 0: not so",
             registry=self._registry,
         )
+        self._starved = Gauge(
+            "steering_starved_networks",
+            "Pairs of appliance and client network of which it is told that players starve",
+            registry=self._registry,
+        )
         self._sessions = Gauge("steering_sessions", "Sessions that are remembered", registry=self._registry)
         self._held_up = Counter(
             "steering_held_up_seconds",
@@ -91,6 +96,7 @@ class Metrics:
         isolated_s: float | None,
         beat_sessions: int,
         held_up_s: float,
+        starved_networks: int,
     ) -> tuple[bytes, str]:
         """The exposition and its media type."""
         counts = dict.fromkeys(State, 0)  # a state that nobody is in is 0, not absent
@@ -104,6 +110,7 @@ class Metrics:
         self._beat_sessions.set(beat_sessions)
         self._held_up.inc(held_up_s - self._held_up_told_s)
         self._held_up_told_s = held_up_s
+        self._starved.set(starved_networks)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from contracts.heartbeat import PlanProgress
+from contracts.heartbeat import PlanProgress, Players
 from steering.pathways import Clone
 
 
@@ -32,6 +32,8 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     """Prefixes that another appliance of its site announces, and it does not, or with worse attributes."""
     routes_refused: int = 0
     """Prefixes that appliances of its site announce and may not (``may_announce`` of the fleet file)."""
+    players: Players | None = None
+    """How many sessions it had of late, how many of these starved, and of which networks; None: it did not say."""
 
 
 class FleetReport(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import random
 from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -45,7 +47,32 @@ def fleet_of(near_bps: int, far_bps: int) -> Fleet:
     )
 
 
-def simulate(near_bps: int, far_bps: int, starts: int = STARTS) -> dict[str, object]:
+@dataclass
+class Midnight:
+    """What became of one, second by second; shares are of throughput."""
+
+    name: str
+    near_mean: list[float] = field(default_factory=list)
+    near_max: list[float] = field(default_factory=list)
+    far_mean: list[float] = field(default_factory=list)
+    far_max: list[float] = field(default_factory=list)
+    ratio: list[float] = field(default_factory=list)
+    """The site's fullest appliance by its mean; 1 while nothing flows."""
+    over: int = 0
+    """Seconds of appliances above their throughput."""
+    where: Counter[str] = field(default_factory=Counter)
+
+    def note(self, near: list[float], far: list[float]) -> None:
+        """Shares of one second."""
+        self.near_mean.append(sum(near) / len(near))
+        self.near_max.append(max(near))
+        self.far_mean.append(sum(far) / len(far))
+        self.far_max.append(max(far))
+        self.ratio.append(max(near) * len(near) / sum(near) if sum(near) else 1.0)
+        self.over += sum(share > 1 for share in (*near, *far))
+
+
+def simulate(near_bps: int, far_bps: int, starts: int = STARTS, name: str = "") -> Midnight:
     chance = random.Random(7)
     fleet = fleet_of(near_bps, far_bps)
     title = Title("tt1/m.m3u8", "tt1/m.mpd", None, 0, 1)
@@ -58,59 +85,47 @@ def simulate(near_bps: int, far_bps: int, starts: int = STARTS) -> dict[str, obj
     flowing = dict.fromkeys(names, 0.0)
     recent: dict[str, list[float]] = {name: [0.0] * 5 for name in names}
     begins: list[list[tuple[str, float]]] = [[] for _ in range(200)]
-    sequence = 0
-    where: Counter[str] = Counter()
-    over = 0
-    worst_ratio = 0.0
-    sent = 0
+    sequence = sent = 0
+    found_out = Midnight(name)
     for second in range(90):
-        for name, bps in begins[second]:
-            flowing[name] += bps
-        for name in names:
-            recent[name] = [*recent[name][1:], flowing[name]]
-            over += flowing[name] > size[name]
-        for name in names:
-            if (second + hash_of(name)) % 2 == 0:
+        for box, bps in begins[second]:
+            flowing[box] += bps
+        for box in names:
+            recent[box] = [*recent[box][1:], flowing[box]]
+            if (second + hash_of(box)) % 2 == 0:
                 sequence += 1
-                told_bps = int(sum(recent[name]) / 5)
+                told_bps = int(sum(recent[box]) / 5)
                 beat = Heartbeat(
-                    name, "1" * 16, sequence, "-", False, 1, told_bps, 1, (), PlanProgress(PLAN, 1, 1)
+                    box, "1" * 16, sequence, "-", False, 1, told_bps, 1, (), PlanProgress(PLAN, 1, 1)
                 )
                 view.hear(beat, 0.0, float(second))
+        shares = {box: flowing[box] / size[box] for box in names}
+        found_out.note(
+            [shares[box] for box in names if box[0] == "a"], [shares[box] for box in names if box[0] == "b"]
+        )
         due = min(starts, int(starts * (second + 1 - 5) / WITHIN_S)) if second >= 5 else 0
         while sent < due:
             sent += 1
             asked = Question("tt1", f"session-{sent}", title.bit(None), BITRATE_BPS)
             found = decide(asked, view.snapshot(CLIENT, second + 0.5), 3)
             if not found:
-                where["refused"] += 1
+                found_out.where["refused"] += 1
                 continue
             first = found[0].box
-            where[first.site] += 1
+            found_out.where[first.site] += 1
             view.give(first.id, BITRATE_BPS)
             # Two seconds to begin; half as much again for eight seconds, until the buffer is full.
             begin = second + 1 + chance.randrange(3)
             begins[begin].append((first.id, BITRATE_BPS * 1.5))
             begins[begin + 8].append((first.id, -BITRATE_BPS * 0.5))
-        near = [flowing[name] for name in names if name.startswith("a")]
-        mean = sum(near) / len(near)
-        if second > 20 and mean > 0:
-            worst_ratio = max(worst_ratio, max(near) / mean)
-    near = [flowing[name] for name in names if name.startswith("a")]
-    return {
-        "ratio": max(near) / (sum(near) / len(near)),
-        "worst ratio": worst_ratio,
-        "fullest": max(flowing[name] / size[name] for name in names),
-        "seconds over": over,
-        "where": dict(where),
-    }
+    return found_out
 
 
 def hash_of(name: str) -> int:
     return int(name[1:])
 
 
-def run(size: Size, console: Console) -> None:
+def run(size: Size, console: Console, plots: Path | None = None) -> None:
     starts = STARTS if size.appliances == Size().appliances else STARTS // 20
     table = Table(title=f"{starts:,} starts of one title within {WITHIN_S:.0f} s, one site of 20")
     for column in (
@@ -123,14 +138,21 @@ def run(size: Size, console: Console) -> None:
     ):
         table.add_column(column)
     share = starts / STARTS
+    midnights = []
     for near, far in ((100, 100), (45, 100), (30, 30)):
-        found = simulate(int(near * share * 10**9), int(far * share * 10**9), starts)
+        name = f"20 x {near} Gb/s / 10 x {far} Gb/s"
+        found = simulate(int(near * share * 10**9), int(far * share * 10**9), starts, name)
+        midnights.append(found)
         table.add_row(
-            f"20 x {near} Gb/s / 10 x {far} Gb/s",
-            f"{found['ratio']:.3f}",
-            f"{found['worst ratio']:.3f}",
-            f"{found['fullest']:.0%}",
-            str(found["seconds over"]),
-            str(found["where"]),
+            name,
+            f"{found.ratio[-1]:.3f}",
+            f"{max(found.ratio[21:]):.3f}",
+            f"{max(found.near_max[-1], found.far_max[-1]):.0%}",
+            str(found.over),
+            str(dict(found.where)),
         )
     console.print(table)
+    if plots is not None:
+        from bench.steering.plots import draw_herd
+
+        draw_herd(midnights, plots / "herd.svg")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from contracts.heartbeat import NetworkPlayers, Players
 from demo.origin import OriginServer
 from tests.component.steering.conftest import TITLES, make_bucket
-from tests.component.steering.service import BOXES, Bucket, Service, wait_until
+from tests.component.steering.service import BOXES, VIEWER, Bucket, Service, wait_until
 from tests.natsserver import NatsServer, nats_server
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ def states(service: Service) -> dict[str, str]:
     return {box["id"]: box["state"] for box in service.get("/v1/fleet").json["appliances"]}
 
 
+def why(service: Service, name: str) -> str:
+    considered = service.get(f"/v1/explain?client_ip={VIEWER}&title=tt1").json["considered"]
+    return next(str(item["reason"]) for item in considered if item["appliance"] == name)
+
+
 def test_all_answer_alike_while_one_is_up(replicas: Replicas) -> None:
     one, two, three = (replicas.start(name) for name in ("one", "two", "three"))
 
@@ -83,6 +89,14 @@ def test_all_answer_alike_while_one_is_up(replicas: Replicas) -> None:
     answers = [order(service, "same-session") for service in (one, two, three)]
     assert answers[0] == answers[1] == answers[2]
     assert set(answers[0]) == set(BOXES)
+
+    # What players said to the appliance goes with its heartbeat.
+    starved = Players(100, 60, (NetworkPlayers("198.51.100.0/24", 100, 60),))
+    one.beat(answers[0][0], players=starved)
+    wait_until(
+        "all heed it", lambda: all("weight 0.1" in why(item, answers[0][0]) for item in (one, two, three))
+    )
+    one.beat(answers[0][0])
 
     path = "/v1/steer/only-at-one/hls"
     asked = order(one, "only-at-one")

@@ -12,10 +12,10 @@ from joserfc.jwk import OKPKey
 from contracts import heartbeat
 from contracts.documents import encode
 from contracts.fleet import Fleet
-from contracts.heartbeat import DiskReport, Heartbeat, PlanProgress
+from contracts.heartbeat import DiskReport, Heartbeat, NetworkPlayers, PlanProgress, Players
 from contracts.route import Announcement, Attributes, RouteChanges
 from steering.content import Content
-from steering.fleet import FleetView, Replayed
+from steering.fleet import FleetView, Heard, Replayed
 from steering.health import State
 from steering.holdings import Title, holdings_of
 from steering.roster import Roster
@@ -200,3 +200,20 @@ def test_the_largest_heartbeat_that_the_bounds_allow_is_read() -> None:
     raw = encode(largest)
     assert len(raw) <= heartbeat.MAX_HEARTBEAT_BYTES
     assert msgspec.json.decode(raw, type=Heartbeat) == largest
+
+
+def test_what_players_went_through_is_in_the_snapshot_of_their_network_until_the_next_heartbeat() -> None:
+    starving = beat(players=Players(50, 30, (NetworkPlayers("10.0.0.0/24", 40, 30),)))
+    view = FleetView(ALL)
+    view.hear(starving, 0, 0)
+    assert view.snapshot(CLIENT, 0).told["a1"].starved == 30
+    assert view.snapshot(ipaddress.ip_address("10.0.1.1"), 0).told == {}
+    view.hear(beat(sequence=2), 2, 2)
+    assert view.snapshot(CLIENT, 2).told == {}
+    # A restart knows what was heard last, and who is no longer in the fleet is forgotten.
+    restarted = FleetView(ALL)
+    restarted.recall("a1", Heard(0, 0, starving))
+    assert set(restarted.snapshot(CLIENT, 0).told) == {"a1"}
+    restarted.hear(msgspec.structs.replace(starving, sequence=2), 1, 1)
+    restarted.replace(roster(site("isp-a", ["10.0.0.0/8"], "a2")))
+    assert restarted.snapshot(CLIENT, 1).told == {}

@@ -39,8 +39,10 @@ TOLERANCE: Final = 0.05
 """Of sessions, that may starve more than elsewhere: networks differ in more than their paths."""
 GAIN: Final = 3.0
 """The weight is at `FLOOR` where it is sure that 35 % starve more."""
-MIN_SESSIONS: Final = 5.0
-"""Fewer of a network in an interval are an anecdote."""
+FEW: Final = 2.0
+ENOUGH: Final = 10.0
+"""Sessions of a network in an interval, whose word counts whole; that of `FEW` is an anecdote. Between them it counts ever
+more, without a step: at one, the weight would jump to and fro as its own effect takes sessions away."""
 _DEVIATIONS: Final = 1.96
 _DOUBT: Final = 2.0
 """Sessions that did not starve, which are added to what an appliance is compared with: one session there must not hide
@@ -97,10 +99,9 @@ def weights(told: Mapping[str, Told], equals: Iterable[str]) -> dict[str, float]
 
 def weight_of(told: Told, best: float) -> float:
     """Where at the best of its equals the share ``best`` of this network's sessions starves."""
-    if told.sessions < MIN_SESSIONS:
-        return 1.0
     more = at_least(told.starved, told.sessions) - max(best, told.elsewhere) - TOLERANCE
-    return 1.0 if more <= 0.0 else max(FLOOR, 1.0 - GAIN * more)
+    heed = min(1.0, (told.sessions - FEW) / (ENOUGH - FEW))
+    return 1.0 if more <= 0.0 or heed <= 0.0 else max(FLOOR, 1.0 - GAIN * more * heed)
 
 
 def at_least(starved: float, sessions: float) -> float:

@@ -7,6 +7,7 @@ ask every 30 s where to play (content steering). There is no ABR: what a path ca
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import random
 from collections import defaultdict
@@ -42,7 +43,7 @@ TITLES: Final = 50
 BOXES: Final = ("a0", "a1", "a2", "a3")
 X, Y, Z, W = "10.0.1.9", "10.0.2.9", "10.0.3.9", "10.0.4.9"
 VIEWERS: Final = 120
-"""Of each network, at a time."""
+"""Of each other network, at a time."""
 LENGTH_S: Final = 1200.0
 SEGMENT_S: Final = 4.0
 TICK_S: Final = 2.0
@@ -66,6 +67,8 @@ class Case:
     hides: bool = False
     """Liars never say that they starve."""
     floor: float = feedback.FLOOR
+    viewers: int = 120
+    """Of X, at a time."""
 
 
 @dataclass
@@ -123,6 +126,7 @@ class Simulation:
         self._answering = Answering(config, self.view, cast("Any", _Unsigned()), self._chance.random)
         self._votes = {name: PlayerVotes(30.0, lambda: self.now) for name in BOXES}
         self._players: list[Player] = []
+        self._viewers = {X: case.viewers, Y: VIEWERS, Z: VIEWERS, W: VIEWERS}
         self._sequence = 0
         self._popular = [1 / (n + 1) for n in range(TITLES)]
         self._stalled_s: dict[str, float] = defaultdict(float)
@@ -131,8 +135,9 @@ class Simulation:
     def run(self) -> Outcome:
         outcome = Outcome(self.case)
         self._beat()
-        for _ in range(4 * VIEWERS):
-            self._start((X, Y, Z, W)[_ % 4], self._chance.uniform(0, LENGTH_S))
+        for network, viewers in self._viewers.items():
+            for _ in range(viewers):
+                self._start(network, self._chance.uniform(0, LENGTH_S))
         while self.now < ENDS_S:
             self.now += TICK_S
             self._beat()
@@ -167,8 +172,9 @@ class Simulation:
 
     def _come_and_go(self) -> None:
         self._players = [player for player in self._players if player.ends_at > self.now]
-        for network in (X, Y, Z, W):
-            if self._chance.random() < VIEWERS * TICK_S / LENGTH_S:
+        for network, viewers in self._viewers.items():
+            # Two chances in a tick: more than one may come of a large network.
+            for _ in range(sum(self._chance.random() < viewers * TICK_S / LENGTH_S / 2 for _ in range(2))):
                 self._start(network, self._chance.expovariate(1 / LENGTH_S))
         for player in self._players if self.case.follows else ():
             if player.asks_at <= self.now:
@@ -212,7 +218,7 @@ class Simulation:
             )
 
     def _note(self, outcome: Outcome) -> None:
-        told = self.view.feedback.of(_address(X))
+        told = self.view.feedback.of(ipaddress.ip_address(X))
         outcome.weight.append(feedback.weights(told, BOXES).get("a0", 1.0))
         mine = [player for player in self._players if player.network == X]
         outcome.at_lossy.append(sum(player.box == "a0" for player in mine) / max(1, len(mine)))
@@ -222,12 +228,6 @@ class Simulation:
         self._watched_s.clear()
         counts = [sum(player.box == name for player in self._players) for name in BOXES]
         outcome.level.append(max(counts) * len(BOXES) / max(1, sum(counts)))
-
-
-def _address(text: str) -> Any:
-    import ipaddress
-
-    return ipaddress.ip_address(text)
 
 
 @contextmanager
@@ -250,6 +250,8 @@ CASES: Final = (
     Case("nothing is told", tells=False),
     Case("told"),
     Case("told, and players stay where they began", follows=False),
+    Case("told, of 20 viewers", viewers=20),
+    Case("told, of 600 viewers", viewers=600),
     Case("told, floor 0.5", floor=0.5),
     Case("told, floor 0.25", floor=0.25),
     Case("told, floor 0.02", floor=0.02),

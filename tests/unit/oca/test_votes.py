@@ -213,7 +213,7 @@ class Wire:
 
 def delivery(count: int, bitrate_bps: int = 8000, *, waits: bool = False, unsent: int = 0) -> Delivery:
     made = Delivery(cast("Any", Wire(waits)))
-    item = CatalogObject("tt1/a.mp4", 1 << 20, "video/mp4", '"e"', 1, b"", bitrate_bps=bitrate_bps)
+    item = CatalogObject("tt1/a.mp4", 0, "video/mp4", '"e"', 1, b"", bitrate_bps=bitrate_bps)
     file = cast("Any", SimpleNamespace(item=item))
     made.begin(206, b"", [(0, unsent)] if unsent else [], count, file)
     made.started = True

@@ -11,7 +11,7 @@ import ipaddress
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ MANIFEST_S: Final = 30.0
 BREAKS_S, MENDS_S, ENDS_S = 600.0, 2100.0, 3600.0
 SETTLED_S: Final = 300.0
 """After a change, before figures are taken."""
+SEEDS: Final = (11, 12, 13)
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,6 @@ class Outcome:
     level: list[float] = field(default_factory=list)
     """The fullest appliance, by the mean."""
 
-    def mean(self, series: list[float], begins_s: float, ends_s: float) -> float:
-        some = series[int(begins_s / 60) : int(ends_s / 60)]
-        return sum(some) / len(some)
-
 
 class _Unsigned:
     def sign(
@@ -112,7 +109,7 @@ class _Unsigned:
 
 
 class Simulation:
-    def __init__(self, case: Case, seed: int = 11) -> None:
+    def __init__(self, case: Case, seed: int) -> None:
         self.case = case
         self.now = 0.0
         self._chance = random.Random(seed)
@@ -127,7 +124,7 @@ class Simulation:
         self._votes = {name: PlayerVotes(30.0, lambda: self.now) for name in BOXES}
         self._players: list[Player] = []
         self._viewers = {X: case.viewers, Y: VIEWERS, Z: VIEWERS, W: VIEWERS}
-        self._sequence = 0
+        self._sequence = self._started = 0
         self._popular = [1 / (n + 1) for n in range(TITLES)]
         self._stalled_s: dict[str, float] = defaultdict(float)
         self._watched_s: dict[str, float] = defaultdict(float)
@@ -163,7 +160,9 @@ class Simulation:
 
     def _start(self, network: str, stays_s: float) -> None:
         title = self._chance.choices(range(TITLES), self._popular)[0]
-        answer = self._answering.steer(SteerRequest(network, f"tt{title}"), self.now, self.now)
+        self._started += 1
+        asked = SteerRequest(network, f"tt{title}", f"session-{self._started}")
+        answer = self._answering.steer(asked, self.now, self.now)
         liar = network == self.case.lying and self._chance.random() < self.case.liars
         asks_at = self.now + self._chance.uniform(0, MANIFEST_S)
         self._players.append(
@@ -240,9 +239,10 @@ def _floor(at: float) -> Iterator[None]:
         feedback.FLOOR = before  # type: ignore[misc]
 
 
-def simulate(case: Case) -> Outcome:
+def simulate(case: Case) -> list[Outcome]:
+    """One for each of `SEEDS`."""
     with _floor(case.floor):
-        return Simulation(case).run()
+        return [Simulation(case, seed).run() for seed in SEEDS]
 
 
 NONE = frozenset[tuple[str, str]]()
@@ -275,33 +275,43 @@ def run(size: Size, console: Console, plots: Path | None = None) -> None:
         "seen", "recovered", "max / mean load",
     ):  # fmt: skip
         table.add_column(column)
-    found = []
+    during, after = (BREAKS_S + SETTLED_S, MENDS_S), (MENDS_S + SETTLED_S, ENDS_S)
+    shown = []
     for case in cases:
-        outcome = simulate(case)
-        found.append(outcome)
-        during = BREAKS_S + SETTLED_S, MENDS_S
-        after = MENDS_S + SETTLED_S, ENDS_S
-        others = [outcome.mean(outcome.stalled[network], *during) for network in (Y, Z, W)]
+        found = simulate(case)
+        shown.append(found[0])
+        seen = _first([item.weight for item in found], BREAKS_S, lambda weight: weight < 0.5)
+        mended = _first([item.weight for item in found], MENDS_S, lambda weight: weight > 0.95)
+        there, stalled = [item.at_lossy for item in found], [item.stalled[X] for item in found]
+        others = [item.stalled[network] for item in found for network in (Y, Z, W)]
         table.add_row(
             case.name,
-            f"{outcome.mean(outcome.weight, *during):.2f}",
-            f"{outcome.mean(outcome.at_lossy, 0, BREAKS_S):.0%}",
-            f"{outcome.mean(outcome.at_lossy, *during):.0%}",
-            f"{outcome.mean(outcome.at_lossy, *after):.0%}",
-            f"{outcome.mean(outcome.stalled[X], *during):.2%}",
-            f"{sum(others) / 3:.2%}",
-            f"{outcome.mean(outcome.stalled[X], *after):.2%}",
-            _first(outcome.weight, BREAKS_S, lambda weight: weight < 0.5),
-            _first(outcome.weight, MENDS_S, lambda weight: weight > 0.95),
-            f"{max(outcome.level):.2f}",
+            f"{_mean([item.weight for item in found], *during):.2f}",
+            f"{_mean(there, 0, BREAKS_S):.0%}",
+            f"{_mean(there, *during):.0%}",
+            f"{_mean(there, *after):.0%}",
+            f"{_mean(stalled, *during):.1%}",
+            f"{_mean(others, *during):.1%}",
+            f"{_mean(stalled, *after):.1%}",
+            seen,
+            "-" if seen == "never" else mended,
+            f"{max(max(item.level) for item in found):.2f}",
         )
     console.print(table)
     if plots is not None:
         from bench.steering.plots import draw_lossy
 
-        draw_lossy(found, plots / "lossy.svg")
+        draw_lossy(shown, plots / "lossy.svg")
 
 
-def _first(series: list[float], since_s: float, true: Any) -> str:
+def _mean(found: Sequence[Sequence[float]], begins_s: float, ends_s: float) -> float:
+    """Of all runs, over these minutes."""
+    some = [value for series in found for value in series[int(begins_s / 60) : int(ends_s / 60)]]
+    return sum(some) / len(some)
+
+
+def _first(found: Sequence[Sequence[float]], since_s: float, true: Callable[[float], bool]) -> str:
+    """Minutes since then, of the run where it took longest."""
     since = int(since_s / 60)
-    return next((f"{n + 1} min" for n, value in enumerate(series[since:]) if true(value)), "never")
+    took = [next((n + 1 for n, value in enumerate(series[since:]) if true(value)), None) for series in found]
+    return "never" if None in took else f"{max(n for n in took if n is not None)} min"

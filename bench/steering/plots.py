@@ -22,6 +22,7 @@ COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f0
 """Okabe and Ito: told apart by who sees fewer colours."""
 _STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "nearcast",  # the same figures give the same file
+    "svg.fonttype": "none",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -228,6 +228,8 @@ class Demand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of a disk's capacity beyond which room is made in the background."""
     low_watermark: Annotated[float, Meta(gt=0, le=1)] = 0.98
     """Until it is no fuller than this."""
+    floor_share: Annotated[float, Meta(ge=0, le=0.9)] = 0.01
+    """Of each disk: what the plan leaves to the demand cache. The planner leaves its `headroom`, 0.02."""
 
     def __post_init__(self) -> None:
         if self.low_watermark > self.high_watermark:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -98,6 +98,13 @@ class Demand(Generic[KeptT]):
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[KeptT]:
+        for end in self._ends:
+            item = end.after
+            while item is not end:
+                yield item
+                item = item.after
+
     def __contains__(self, item: KeptT) -> bool:
         return item.after is not None
 
@@ -161,6 +168,35 @@ class Demand(Generic[KeptT]):
             self._reuse.note(item.key, item.queue, now)
         self._passed(now)
 
+    def note(self, item: KeptT, *, gap: bool) -> None:
+        """``item``, which is pinned and not here, was asked for: remembered for `restore`. Time does not pass by it.
+
+        ``gap`` says whether it was before, and not in the minute before.
+        """
+        heard = item.heard
+        mean, gaps = heard >> 4 & _MOST_GAP, heard & 15
+        if gap:
+            gaps = min(gaps + 1, _MOST_GAPS)
+            mean = min(mean + (self._now - (heard >> 44) - mean) // gaps, _MOST_GAP)
+        item.heard = self._now << 44 | heard & _HASH | mean << 4 | gaps
+
+    def restore(self, items: Iterable[KeptT]) -> None:
+        """These, which were pinned, are here from now on, each as it was last asked for: nobody asks for them now."""
+        # A queue is in order of last touch: walked once from its front, however many come.
+        walks: dict[int, Any] = {}
+        for item in sorted(items, key=lambda one: one.heard >> 44):
+            item.heard = item.heard & ~_HASH | (hash_of(item.key) & 0xFFFF) << 28
+            item.queue = _queue(item.heard >> 4 & _MOST_GAP, item.heard & 15)
+            end = self._ends[item.queue]
+            after = walks.get(item.queue, end.after)
+            while after is not end and after.heard >> 44 < item.heard >> 44:
+                after = after.after
+            walks[item.queue] = after
+            item.before, item.after = after.before, after
+            after.before.after = after.before = item
+            self._count += 1
+            self.bytes += item.disk_bytes
+
     def remove(self, item: KeptT) -> None:
         """The object is not here any more, or is pinned from now on."""
         item.before.after, item.after.before = item.after, item.before
@@ -172,21 +208,29 @@ class Demand(Generic[KeptT]):
         self._gone[place] = (item.heard >> 44) << 28 | item.heard & (1 << 28) - 1
         self._gone_tags[place] = hashed >> 48
 
-    def victims(self, need_bytes: int) -> list[KeptT] | None:
+    def victims(self, need_bytes: int, spared: Callable[[KeptT], bool] | None = None) -> list[KeptT] | None:
         """Objects of at least ``need_bytes`` in all, least worth first; None when all that is here is not enough.
 
-        They stay here until they are removed.
+        None of those ``spared``. They stay here until they are removed.
         """
-        return None if need_bytes > self.bytes else self.least(need_bytes, self._count)
+        if need_bytes > self.bytes:
+            return None
+        found = self.least(need_bytes, self._count, spared)
+        return found if spared is None or sum(item.disk_bytes for item in found) >= need_bytes else None
 
-    def least(self, need_bytes: int, most: int) -> list[KeptT]:
-        """Objects of ``need_bytes`` or more, least worth first; fewer bytes where ``most`` of them are not enough."""
+    def least(self, need_bytes: int, most: int, spared: Callable[[KeptT], bool] | None = None) -> list[KeptT]:
+        """Objects of ``need_bytes`` or more, least worth first; fewer bytes where ``most`` of them are not enough,
+        or all that are not ``spared``.
+        """
         chosen: list[KeptT] = []
         walks = [_Walk(end, self._reuse.worth[queue], self._now) for queue, end in enumerate(self._ends)]
-        while need_bytes > 0 and len(chosen) < min(most, self._count):
+        looked_at = 0
+        while need_bytes > 0 and len(chosen) < most and looked_at < self._count:
             item = min(walks, key=_value).take()
-            chosen.append(item)
-            need_bytes -= item.disk_bytes
+            looked_at += 1
+            if spared is None or not spared(item):
+                chosen.append(item)
+                need_bytes -= item.disk_bytes
         return chosen
 
     def _passed(self, now: int) -> None:

@@ -135,7 +135,7 @@ class EdgeLinks:
             self.traffic.add(message.worker, message.counters, message.histograms, message.refusals)
             # A path is an HTTP origin's: it is in no catalog, and in no delivery log.
             catalogued = tuple(touch for touch in message.touched if touch.key[:1] != "/")
-            self._store.index.touch((touch.key, touch.hits + touch.misses) for touch in catalogued)
+            self._store.touched([(touch.key, touch.hits + touch.misses) for touch in catalogued])
             for listener in self.touched:
                 listener(catalogued)
             self.votes.add(message.votes)

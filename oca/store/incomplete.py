@@ -53,6 +53,8 @@ class Incomplete:
         """Set by the store while the file is being made: why it could not be."""
         self.dropped = False
         """The store has given it up: it must not become complete any more."""
+        self.played = 0
+        """As `oca.store.index.Playable`."""
         self.renamed = False
         """Whether the file stands under objects/. Written and read by the disk's own thread only."""
         self._fd = fd

@@ -66,39 +66,42 @@ def choose_place(
 
     Disks of ``tier`` come first. Within a tier hashing spreads load and lets a worker guess right; a disk
     without room is passed over. Complete objects that are not planned go first, those that were only begun
-    where that is not enough.
+    where that is not enough. For what is planned nothing goes that is being played.
     """
     ranked = ranked_disks(key, tier, disks)
-    ahead = {} if key in index.pinned else kept_ahead(disks, index, incomplete)
+    planned = key in index.pinned
+    ahead = {} if planned else kept_ahead(disks, index, incomplete)
     # What a player waits for is served whatever is planned: lent that room, it is the first to go.
     for kept in (ahead, {}) if ahead else ({},):
         for disk in ranked:
             kept_bytes = kept.get(disk, 0)
-            if obtainable_bytes(disk, index) - kept_bytes >= cost_bytes:
-                # In the plan's room as much goes as comes; the rest is removed in the background.
-                victims = index.victims(disk, cost_bytes + min(kept_bytes, max(0, disk.free_bytes)))
+            # In the plan's room as much goes as comes; the rest is removed as the plan needs it.
+            need_bytes = cost_bytes + min(kept_bytes, max(0, disk.free_bytes))
+            if disk.free_bytes + index.demand(disk).bytes - kept_bytes >= cost_bytes:
+                victims = index.victims(disk, need_bytes, planned=planned)
                 if victims is not None:
                     return Place(disk, victims, [])
     for disk in ranked:
-        begun = _begun_to_give_up(disk, cost_bytes, index, incomplete)
-        if begun:
-            given_bytes = sum(item.disk_bytes for item in begun)
-            return Place(disk, index.victims(disk, cost_bytes - given_bytes) or [], begun)
+        place = _where_begun_goes(disk, cost_bytes, index, incomplete, planned=planned)
+        if place is not None:
+            return place
+    raise NoRoom(_why(key, cost_bytes, disks, index))
+
+
+def _why(key: str, cost_bytes: int, disks: Sequence[Disk], index: Index) -> str:
     free = ", ".join(f"{disk.path}: {disk.free_bytes} free" for disk in disks)
-    raise NoRoom(
-        f"{key} needs {cost_bytes} bytes on one disk and nothing unplanned is left to evict ({free})"
-    )
+    left = "nothing unplanned is left to evict"
+    if key in index.pinned and any(
+        disk.free_bytes + index.demand(disk).bytes >= cost_bytes for disk in disks
+    ):
+        left = "what else could go is being played, or is the demand cache's floor"
+    return f"{key} needs {cost_bytes} bytes on one disk and {left} ({free})"
 
 
 def ranked_disks(key: str, tier: Tier, disks: Sequence[Disk]) -> list[Disk]:
     """Those that take new objects, the best for ``key`` first."""
     ranked = [disk for disk in disks if disk.state is State.SERVING]
     return sorted(ranked, key=lambda disk: (disk.tier is not tier, disk_rank(str(disk.path), key)))
-
-
-def obtainable_bytes(disk: Disk, index: Index) -> int:
-    """What a planned object may take on ``disk``: what is free, and what the demand cache has."""
-    return disk.free_bytes + index.demand(disk).bytes
 
 
 def kept_ahead(disks: Sequence[Disk], index: Index, incomplete: Mapping[str, Incomplete]) -> dict[Disk, int]:
@@ -110,7 +113,7 @@ def kept_ahead(disks: Sequence[Disk], index: Index, incomplete: Mapping[str, Inc
     planned = index.pinned
     missing = index.missing_bytes
     missing -= sum(planned.get(key, 0) for key in incomplete if index.get(key) is None)
-    room = {disk: obtainable_bytes(disk, index) for disk in disks if disk.state is State.SERVING}
+    room = {disk: index.obtainable_bytes(disk) for disk in disks if disk.state is State.SERVING}
     total = sum(obtainable for obtainable in room.values() if obtainable > 0)
     if missing <= 0 or total <= 0:
         return {}
@@ -118,20 +121,35 @@ def kept_ahead(disks: Sequence[Disk], index: Index, incomplete: Mapping[str, Inc
     return {disk: math.ceil(obtainable * share) for disk, obtainable in room.items() if obtainable > 0}
 
 
-def _begun_to_give_up(
-    disk: Disk, cost_bytes: int, index: Index, incomplete: Mapping[str, Incomplete]
-) -> list[Incomplete]:
-    """Unplanned objects that were begun, the oldest first, as many as are needed; none when all are not enough.
+def next_room(
+    disks: Sequence[Disk], index: Index, incomplete: Mapping[str, Incomplete], choice: TierChoice
+) -> dict[Disk, int]:
+    """What the next object of the plan takes that is not here and not begun, on the disk where it is put."""
+    key = next((key for key in index.missing() if key not in incomplete), None)
+    if key is not None:
+        size = index.pinned[key]
+        for disk in ranked_disks(key, choice.tier_for(key), disks):
+            if index.obtainable_bytes(disk) >= size:
+                return {disk: size}
+    return {}
+
+
+def _where_begun_goes(
+    disk: Disk, cost_bytes: int, index: Index, incomplete: Mapping[str, Incomplete], *, planned: bool
+) -> Place | None:
+    """The place on ``disk`` where unplanned objects that were begun go too, the oldest first, as many as are needed.
 
     A player may be waiting for one, and comes again. But what nobody ever asks the rest of would
-    otherwise keep its room for ever.
+    otherwise keep its room for ever. None when all of them are not enough.
     """
-    planned = index.pinned
-    lacking = cost_bytes - disk.free_bytes
-    lacking -= index.demand(disk).bytes
-    chosen: list[Incomplete] = []
+    lacking = cost_bytes - disk.free_bytes - index.evictable_bytes(disk, planned=planned)
+    given: list[Incomplete] = []
     for begun in incomplete.values():
-        if lacking > 0 and begun.disk is disk and begun.item.key not in planned:
-            chosen.append(begun)
+        spared = begun.item.key in index.pinned or (planned and index.is_played(begun))
+        if lacking > 0 and begun.disk is disk and not spared:
+            given.append(begun)
             lacking -= begun.disk_bytes
-    return chosen if lacking <= 0 else []
+    if lacking > 0 or not given:
+        return None
+    given_bytes = sum(begun.disk_bytes for begun in given)
+    return Place(disk, index.victims(disk, cost_bytes - given_bytes, planned=planned) or [], given)

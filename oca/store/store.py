@@ -44,10 +44,10 @@ _REMOVAL_S: Final = 0.01
 
 
 class Store:
-    def __init__(self, appliance: str, disks: Sequence[Disk]) -> None:
+    def __init__(self, appliance: str, disks: Sequence[Disk], floor_share: float = 0.0) -> None:
         self.appliance = appliance
         self.disks = tuple(disks)
-        self.index = Index()
+        self.index = Index(floor_share)
         self.incomplete: dict[str, Incomplete] = {}
         self.plan: str | None = None
         self.choice = TierChoice()
@@ -87,6 +87,14 @@ class Store:
         self.plan = version
         self.index.pin(planned)
         self.choice.adopt(planned, self.disks)
+
+    def touched(self, touches: Sequence[tuple[str, int]]) -> None:
+        """Players have asked for these keys, so many times each, since the last time this was called."""
+        self.index.touch(touches)
+        for key, _ in touches:
+            begun = self.incomplete.get(key)
+            if begun is not None:
+                begun.played = self.index.now_minute
 
     async def held(self, key: str) -> Entry | None:
         """The complete object, after a look whether it is still on its disk: somebody may have removed it."""
@@ -141,7 +149,8 @@ class Store:
         for lesser in place.give_up:
             self.abandon(lesser)
         while len(self.incomplete) >= self._most_begun:
-            oldest = next(iter(self.incomplete.values()))
+            unplanned = (one for key, one in self.incomplete.items() if key not in self.index.pinned)
+            oldest = next(unplanned, None) or next(iter(self.incomplete.values()))
             event(log, "begun object given up", logging.WARNING, key=oldest.item.key)
             self.abandon(oldest)
         begun = self.incomplete[item.key] = Incomplete(item, place.disk, None)
@@ -216,7 +225,8 @@ class Store:
             if self.incomplete.get(key) is not item:
                 return  # `abandon` has its file removed, whatever its name is by now
             del self.incomplete[key]
-            self.index.add(Entry(key, item.item.size, item.disk_bytes, item.item.etag, disk))
+            etag = item.item.etag
+            self.index.add(Entry(key, item.item.size, item.disk_bytes, etag, disk, played=item.played))
             await disk.contents.run(partial(disk.settle, key))
         except OSError as error:
             item.promotion = None

@@ -76,6 +76,7 @@ class Storekeeper:
         self.store = Store(
             config.appliance,
             [disk_of(disk, config.disk_timeout_s) for disk in self.disk_list.load()],
+            config.demand.floor_share,
         )
         self.joining = Joining(self.store, time.monotonic, config.disk_retry_s)
         self.mover = Mover(self.store, config.tiers.move_bps)

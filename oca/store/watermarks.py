@@ -1,7 +1,9 @@
 """Room made ahead, in the background, so that a new object does not wait for others to be removed.
 
 A disk that is fuller than the high watermark has the least of its demand cache removed, a few objects at a time,
-until it is no fuller than the low one. What the plan is going to bring counts as there already.
+until it is no fuller than the low one. The next object of the plan that is not here counts as there already, and no
+more of the plan: what comes later goes on serving players until it is needed. Nothing is removed that is being
+played, nor anything below the demand cache's floor.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Final
 
 from oca.config import Demand
 from oca.store.diskstate import State
-from oca.store.place import kept_ahead
+from oca.store.place import next_room
 from oca.store.store import Store
 
 _AT_A_TIME: Final = 64
@@ -37,7 +39,7 @@ class Watermarks:
     def step(self) -> int:
         """Removes what is to be removed now; how many objects that were."""
         store, removed = self._store, 0
-        ahead = kept_ahead(store.disks, store.index, store.incomplete)
+        ahead = next_room(store.disks, store.index, store.incomplete, store.choice)
         for disk in store.disks:
             demand = store.index.demand(disk)
             free_bytes = disk.free_bytes - ahead.get(disk, 0)
@@ -51,7 +53,8 @@ class Watermarks:
             if lacking <= 0:
                 self._lowering.discard(name)
             elif name in self._lowering:
-                victims = demand.least(lacking, _AT_A_TIME)
+                lacking = min(lacking, demand.bytes - store.index.floor_bytes(disk))
+                victims = demand.least(lacking, _AT_A_TIME, store.index.is_played)
                 store.evict(victims)
                 removed += len(victims)
         return removed

@@ -76,6 +76,27 @@ class Books(RuleBasedStateMachine):
         assert item not in self.demand
         self.demand.add(item)
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), heard=st.lists(st.booleans(), max_size=4))
+    def is_pinned_for_a_while(self, data: st.DataObject, heard: list[bool]) -> None:
+        items = data.draw(st.lists(st.sampled_from(list(self.model.values())), unique=True))
+        for item in items:
+            self.demand.remove(item)
+            for gap in heard:
+                self.demand.note(item, gap=gap)
+        self.demand.restore(items)
+
+    @rule(need_bytes=st.integers(1, 5000), most=st.integers(0, 5))
+    def spare(self, need_bytes: int, most: int) -> None:
+        """Every second one is spared, whatever is needed."""
+        free = [item for item in self.model.values() if int(item.key) % 2]
+        found = self.demand.least(need_bytes, most, lambda item: not int(item.key) % 2)
+        assert {item.key for item in found} <= {item.key for item in free}
+        victims = self.demand.victims(need_bytes, lambda item: not int(item.key) % 2)
+        assert (victims is None) == (sum(item.disk_bytes for item in free) < need_bytes)
+        if victims is not None:
+            assert found == victims[:most]
+
     @rule(need_bytes=st.integers(-10, 5000), most=st.integers(0, 5))
     def evict(self, need_bytes: int, most: int) -> None:
         few = self.demand.least(need_bytes, most)
@@ -102,6 +123,7 @@ class Books(RuleBasedStateMachine):
         assert len(self.demand) == len(self.model)
         assert self.demand.bytes == sum(item.disk_bytes for item in self.model.values())
         assert all(item in self.demand for item in self.model.values())
+        assert sorted(item.key for item in self.demand) == sorted(self.model)
 
 
 TestBooks = Books.TestCase

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,13 +23,14 @@ from daemon.s3 import S3Error, open_client
 from fill.agent.agent import Agent, Move, NoPlan, NothingPlanned, WindowEnded, newest_plan, only_run
 from fill.agent.backoff import Patience
 from fill.agent.engine import engine
+from fill.agent.report import STATE_NAME, Kept, Lines, Report, Several, read_kept
+from fill.agent.screen import screen
 from fill.agent.status import print_status
 from fill.agent.storekeeper import Storekeeper
 from fill.agent.tally import Summary
 from fill.agent.window import State, Window, at, jitter_s, shown
 from fill.config import Agent as AgentConfig
 from fill.config import load_config, load_plan_keys
-from fill.progress import meter
 from fill.stopping import WindowClosed, closed_by_sigterm
 
 RUN: Final = "Fetch onto this appliance what its plan names."
@@ -44,6 +48,7 @@ class Permit:
 
     until: float | None
     urgent_only: bool
+    zone: tzinfo
     said: str = ""
 
 
@@ -79,9 +84,10 @@ def run_command(arguments: argparse.Namespace) -> int:
             _preview(work.preview(), agent.appliance, plan, as_json=arguments.json)
             return Exit.DONE
         try:
-            with closed_by_sigterm(), meter(f"filling {agent.appliance}", plan.size) as bar:
+            with closed_by_sigterm():
                 permit = _permit(agent, plan, arguments)
-                work.carry_out(bar, permit.until, urgent_only=permit.urgent_only)
+                with _report(agent, permit.zone) as report:
+                    work.carry_out(report, permit.until, urgent_only=permit.urgent_only)
         except WindowEnded:
             _say(work.summary, agent.appliance, as_json=arguments.json)
             raise CommandError("the window has closed; the next one goes on from here", Exit.PARTLY) from None
@@ -91,6 +97,19 @@ def run_command(arguments: argparse.Namespace) -> int:
     _say(work.summary, agent.appliance, as_json=arguments.json)
     _judge(work.summary, permit)
     return Exit.DONE
+
+
+@contextmanager
+def _report(agent: AgentConfig, zone: tzinfo) -> Iterator[Report]:
+    kept = Kept(Path(agent.ingest_socket).with_name(STATE_NAME), time.monotonic)
+    try:
+        if sys.stderr.isatty():
+            with screen(zone) as drawn:
+                yield Several((drawn, kept))
+        else:
+            yield Several((Lines(time.monotonic), kept))
+    finally:
+        kept.remove()
 
 
 def _preview(moves: Sequence[Move], appliance: str, plan: Plan, *, as_json: bool) -> None:
@@ -126,26 +145,29 @@ def _permit(agent: AgentConfig, plan: Plan, arguments: argparse.Namespace) -> Pe
     """What may be fetched now; waits, if it is to, for a window that is about to open. Raises `ConfigError`."""
     # The timer comes at any hour: where no window is configured it gets the default one.
     windows = agent.windows or ((Window(),) if arguments.scheduled else ())
-    if not windows or arguments.now:
-        return Permit(None, urgent_only=False)
     name = agent.timezone or plan.timezone
+    zone: ZoneInfo | None
     try:
         zone = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
+        zone = None
+    if not windows or arguments.now:
+        return Permit(None, urgent_only=False, zone=zone or UTC)
+    if zone is None:
         raise ConfigError(
             f"{arguments.config}: agent.timezone: {name!r} is no IANA time zone that is known here, "
             "such as Europe/Berlin"
-        ) from None
+        )
     later_s = jitter_s(plan.site, agent.jitter_s)
     found = at(time.time(), windows, zone, later_s)
     wait_s = found.slot.start - time.time()
     if found.state is State.CLOSED and arguments.scheduled and wait_s <= _WAITED_S:
         time.sleep(max(0.0, wait_s))
-        return Permit(found.slot.end, urgent_only=False)
+        return Permit(found.slot.end, urgent_only=False, zone=zone)
     if found.state is State.CLOSED:
         opens = f"the window opens {shown(found.slot.start, zone)}; --now does not wait for it"
-        return Permit(None, urgent_only=True, said=opens)
-    return Permit(found.slot.end, urgent_only=False)
+        return Permit(None, urgent_only=True, zone=zone, said=opens)
+    return Permit(found.slot.end, urgent_only=False, zone=zone)
 
 
 def _refuse_another(appliance: str, agent: AgentConfig, path: Path) -> None:
@@ -180,6 +202,7 @@ def status_command(arguments: argparse.Namespace) -> int:
     with Storekeeper(agent.ingest_socket) as storekeeper:
         held = storekeeper.holdings()
     _refuse_another(held.appliance, agent, arguments.config)
+    view = read_kept(Path(agent.ingest_socket).with_name(STATE_NAME), time.time())
     newest: str | None = None
     problem: Exception | None = None
     try:
@@ -190,9 +213,10 @@ def status_command(arguments: argparse.Namespace) -> int:
         # What the appliance holds is true without S3 too: it is shown, and then the command fails.
         problem = error
     if arguments.json:
-        print_json({"holdings": held, "newest_plan": newest, "problem": str(problem) if problem else None})
+        said = str(problem) if problem else None
+        print_json({"holdings": held, "newest_plan": newest, "problem": said, "run": view})
     else:
-        print_status(held, newest)
+        print_status(held, newest, view)
     if problem is not None and not isinstance(problem, NothingPlanned):
         raise CommandError(str(problem))
     return Exit.DONE

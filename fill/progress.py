@@ -115,12 +115,12 @@ def meter(what: str, total: float, now: Callable[[], float] = time.monotonic) ->
         TimeRemainingColumn(),
         TextColumn("{task.fields[about]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress, _log_above_the_bar():
+    with Progress(*columns, console=Console(stderr=True)) as progress, log_above():
         yield _Bar(progress, what, total)
 
 
 @contextmanager
-def _log_above_the_bar() -> Iterator[None]:
+def log_above() -> Iterator[None]:
     """Rich has put its own stream in the place of standard error; the log's handlers hold the old one."""
     moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
     for handler in logging.getLogger().handlers:

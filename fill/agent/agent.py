@@ -30,15 +30,16 @@ from daemon.s3 import S3Error, Trouble
 from fill.agent.backoff import Patience
 from fill.agent.engine import Engine
 from fill.agent.hand import Hand
+from fill.agent.report import SILENT, Report
 from fill.agent.reservation import CannotWrite
 from fill.agent.site import Site, Tokens
 from fill.agent.source import BadSource
 from fill.agent.storekeeper import Refused, Storekeeper
 from fill.agent.tally import Summary, Tally
 from fill.agent.transfer import NotYet
+from fill.agent.view import View
 from fill.agent.work import Work, read_work
 from fill.agent.worklist import Worklist
-from fill.progress import Meter
 from fill.s3documents import read_entry, read_latest, read_plan
 
 if TYPE_CHECKING:
@@ -148,31 +149,34 @@ class Agent:
         self._urgent: frozenset[str] = frozenset()
         self._urgent_only = False
         self.summary = Summary(plan.version)
-        self.tally = Tally(self.summary)
+        self.tally = Tally(self.summary, engine.now)
+        self._report: Report = SILENT
         self._hand = Hand(storekeeper, engine.transfer, engine.patience, self.tally)
 
-    def carry_out(self, meter: Meter, until: float | None = None, *, urgent_only: bool = False) -> Summary:
+    def carry_out(self, report: Report, until: float | None = None, *, urgent_only: bool = False) -> Summary:
         """As `_carry_out`, and however it ends the metrics say so."""
+        self._report = self.tally.report = report
         try:
-            return self._carry_out(meter, until, urgent_only=urgent_only)
+            return self._carry_out(until, urgent_only=urgent_only)
         finally:
             self._expose(running=False)
 
-    def _carry_out(self, meter: Meter, until: float | None = None, *, urgent_only: bool = False) -> Summary:
+    def _carry_out(self, until: float | None, *, urgent_only: bool) -> Summary:
         """Adopts the plan and fetches what is missing; what fails is left out and named.
 
         A title that is published again meanwhile is done again, so that none is left half old, half new.
         ``until`` (seconds since 1970) is the end of the window: then it raises `WindowEnded`. What may not be
         fetched now is counted in the summary as waiting.
         """
-        self.tally.meter = meter
         self._until = until
         self._urgent = frozenset(item.key for item in self._plan.objects if item.urgent)
         self._urgent_only = urgent_only
         self._engine.watch.learn()
         threading.Thread(target=self._engine.watch.run, name="watch", daemon=True).start()
         work = self._read_work()
-        meter.done("fill started", plan=self._plan.version, catalog=work.catalog, objects=len(work.wanted))
+        self.tally.done(
+            "fill started", plan=self._plan.version, catalog=work.catalog, objects=len(work.wanted)
+        )
         todo: Set[str] = work.refs.keys()
         for _ in range(_ROUNDS):
             self._round(work, todo)
@@ -184,7 +188,7 @@ class Agent:
         for item in work.wanted:
             if title_of(item.key) in todo:
                 self._leave_out(item.key, f"{item.key}: is published again and again; run it later")
-        meter.done("fill ended", **self._counts())
+        self.tally.done("fill ended", **self._counts())
         return self.summary
 
     def preview(self) -> list[Move]:
@@ -217,13 +221,12 @@ class Agent:
         for key in work.gone:
             self._leave_out(key, f"{key}: its title is no longer in the catalog; run `fill plan`")
         wanted = [item for item in work.wanted if title_of(item.key) in titles]
-        self.tally.expect(sum(item.size for item in wanted))
         held = self._hand.adopt(ingest.Adopt(self._plan.version, work.wanted))
         if self._urgent_only:
             late = [item for item in wanted if item.key not in self._urgent]
             summary.waiting = sum(item.key not in held for item in late)
             wanted = [item for item in wanted if item.key in self._urgent]
-            self.tally.expect(sum(item.size for item in wanted))
+        self.tally.expect(wanted)
         self._work_on(Worklist(self._described(work, wanted), self._engine.now))
 
     def _work_on(self, worklist: Worklist) -> None:
@@ -295,6 +298,7 @@ class Agent:
             item = known.get(one.key)
             if item is None or item.size != one.size:
                 self._leave_out(one.key, f"{one.key}: {why}")
+                self.tally.passed_over(one.size)
                 continue
             yield item
 
@@ -325,8 +329,15 @@ class Agent:
             return self._dry >= _DRY_OBJECTS
 
     def _expose(self, *, running: bool) -> None:
+        self._report.look(self.look())
         left_out = len(self._site.standings.left_out)
         self._engine.exposition.write(self.tally, left_out, running=running)
+
+    def look(self) -> View:
+        """What it is like now."""
+        budget = self._engine.budget
+        at = self._engine.clock()
+        return self.tally.view(self._plan.appliance, at, self._until, budget.cap_bps, budget.rate_bps)
 
     def _leave_out(self, key: str, why: str) -> None:
         with self._lock:

@@ -15,9 +15,10 @@ from contracts.objectkey import slice_count, slice_span
 from daemon.log import event
 from fill.agent.backoff import Patience, Retry
 from fill.agent.reservation import CannotWrite, Reservation
+from fill.agent.source import Source
 from fill.agent.storekeeper import Refused, Storekeeper, StorekeeperGone
 from fill.agent.tally import Tally
-from fill.agent.transfer import Router, Transfer
+from fill.agent.transfer import Assignment, Router, Transfer
 
 log = logging.getLogger("fill.agent")
 
@@ -72,7 +73,7 @@ class Hand:
         missing = [index for index in range(slice_count(item.size)) if index not in verified]
         self._tally.begun(item, sum(_size(index, item) for index in missing))
         with Reservation(self._storekeeper, item, reserved.path, partial(self._tally.came, item.key)) as file:
-            self._transfer.fetch(item, missing, router, file)
+            self._transfer.fetch(item, missing, _Heard(router, partial(self._tally.source, item.key)), file)
         self._storekeeper.commit(item.key)
         return False
 
@@ -103,6 +104,24 @@ class Hand:
         if self.adopted is None:
             return frozenset()
         return frozenset(self._storekeeper.adopt(self.adopted).held)
+
+
+class _Heard:
+    """``router``, while ``on_source`` hears from whom bytes come."""
+
+    def __init__(self, router: Router, on_source: Callable[[str], None]) -> None:
+        self._router = router
+        self._on_source = on_source
+
+    def choose(self, left: set[int]) -> Assignment | float:
+        return self._router.choose(left)
+
+    def came(self, source: Source, count: int) -> None:
+        self._on_source(source.name)
+        self._router.came(source, count)
+
+    def failed(self, source: Source, error: Exception, index: int) -> bool:
+        return self._router.failed(source, error, index)
 
 
 def _size(index: int, item: CatalogObject) -> int:

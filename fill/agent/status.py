@@ -6,15 +6,18 @@ from typing import Final
 
 from contracts.ingest import Holdings
 from contracts.objectkey import slice_count
-from daemon.cli import human_bytes, print_table
+from daemon.cli import human_bytes, human_rate, print_table
+from fill.agent.screen import duration
+from fill.agent.view import View
 from fill.progress import shortened
 
-_KEY_WIDTH: Final = 56
+_KEY_WIDTH: Final = 44
+_SOURCE_WIDTH: Final = 12
 _MOST_ROWS: Final = 10
 
 
-def print_status(held: Holdings, newest: str | None) -> None:
-    """``newest`` is the newest plan's version; None when S3 did not say."""
+def print_status(held: Holdings, newest: str | None, view: View | None = None) -> None:
+    """``newest`` is the newest plan's version, None when S3 did not say; ``view`` a run that is under way."""
     share = held.held_bytes / held.planned_bytes if held.planned_bytes else 1.0
     print_table(
         ("appliance", "plan in force", "newest plan", "held", "incomplete"),
@@ -32,20 +35,37 @@ def print_status(held: Holdings, newest: str | None) -> None:
         f"{human_bytes(held.held_bytes)} of {human_bytes(held.planned_bytes)} planned ({share:.1%}); "
         f"beside the plan {held.other_objects} objects, {human_bytes(held.other_bytes)}"
     )
+    print(_run(view) if view is not None else "no fill is under way")
     if not held.incomplete:
         return
+    rates = {one.key: one for one in view.under_way} if view is not None else {}
     print()
     print_table(
-        ("incomplete object", "slices", "of", "size"),
+        ("incomplete object", "slices", "of", "size", "rate", "from"),
         [
             (
                 shortened(item.key, _KEY_WIDTH),
                 item.verified_slices,
                 slice_count(item.size),
                 human_bytes(item.size),
+                human_rate(rates[item.key].rate_bps) if item.key in rates else "",
+                shortened(rates[item.key].source, _SOURCE_WIDTH) if item.key in rates else "",
             )
             for item in held.incomplete[:_MOST_ROWS]
         ],
     )
     if len(held.incomplete) > _MOST_ROWS:
         print(f"and {len(held.incomplete) - _MOST_ROWS} more: --json has them all")
+
+
+def _run(view: View) -> str:
+    said = f"fill under way: {human_rate(view.rate_bps)}"
+    if view.cap_bps:
+        said += f" of {human_rate(view.cap_bps)}"
+    if view.ends_at is not None:
+        said += f", ends in {duration(view.ends_at - view.at)}"
+    if view.until is not None:
+        said += f", the window closes in {duration(view.until - view.at)}"
+    if view.late.objects:
+        said += f"; {view.late.objects} objects ({human_bytes(view.late.size)}) will not fit"
+    return said

@@ -1,13 +1,18 @@
-"""What a run has done and is doing: counted by many threads, shown by `fill.progress`, kept for `fill status`."""
+"""What a run has done and is doing: counted by many threads, shown by `fill.agent.report`, kept for `fill status`."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from contracts.catalog import CatalogObject
-from fill.progress import SILENT, Meter
+from contracts.ingest import Wanted
+from fill.agent.report import SILENT, Report
+from fill.agent.view import Ahead, Late, Rate, UnderWay, View
+
+_SHOWN_LEFT_OUT: Final = 3
 
 
 @dataclass(slots=True)
@@ -19,6 +24,8 @@ class Summary:
     objects: int = 0
     planned_bytes: int = 0
     fetched_bytes: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
+    """Of these, what came from each appliance, and from the origin."""
     committed: int = 0
     held: int = 0
     waiting: int = 0
@@ -28,57 +35,125 @@ class Summary:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-class Tally:
-    """Safe in many threads. An object counts into what is done with each slice, and whole once it is settled."""
+@dataclass(slots=True)
+class _Begun:
+    there_bytes: int
+    size: int
+    rate: Rate
+    came_bytes: int = 0
+    source: str = ""
 
-    def __init__(self, summary: Summary) -> None:
+
+class Tally:
+    """Safe in many threads. An object counts into what is done with each slice, and whole once it is settled.
+
+    ``now`` is a monotonic clock.
+    """
+
+    def __init__(self, summary: Summary, now: Callable[[], float]) -> None:
         self.summary = summary
-        self.meter: Meter = SILENT
+        self.report: Report = SILENT
+        self._now = now
         self._lock = threading.Lock()
-        self._settled_bytes = 0
-        self._begun: dict[str, tuple[int, int]] = {}
-        """Of objects under way: bytes that are there, and in all."""
+        self._settled_bytes = self._settled_objects = self._total_bytes = 0
+        self._begun: dict[str, _Begun] = {}
+        self._put_off: set[str] = set()
+        self._ahead = Ahead((), 0)
+        self._rate = Rate(now())
 
     @property
     def done_bytes(self) -> int:
-        return self._settled_bytes + sum(there for there, _ in self._begun.values())
+        return self._settled_bytes + sum(one.there_bytes for one in list(self._begun.values()))
 
-    def expect(self, more_bytes: int) -> None:
-        """So many bytes are to be done beside what is done."""
+    def expect(self, items: Sequence[Wanted]) -> None:
+        """These are to be done, in this order, beside what is done."""
         with self._lock:
-            self.meter.expect(self._settled_bytes + more_bytes)
+            self._total_bytes = self._settled_bytes + sum(item.size for item in items)
+            self._ahead = Ahead(items, self._settled_bytes)
 
     def begun(self, item: CatalogObject, missing_bytes: int) -> None:
         with self._lock:
-            self._begun[item.key] = (item.size - missing_bytes, item.size)
-            self.meter.about(item.key)
-            self.meter.at(self.done_bytes)
+            self._put_off.discard(item.key)
+            self._begun[item.key] = _Begun(item.size - missing_bytes, item.size, Rate(self._now()))
+
+    def source(self, key: str, name: str) -> None:
+        """The next bytes of ``key`` that are counted came from ``name``."""
+        begun = self._begun.get(key)
+        if begun is not None:
+            begun.source = name
 
     def came(self, key: str, count: int) -> None:
         with self._lock:
-            there, size = self._begun[key]
-            self._begun[key] = (there + count, size)
-            self.summary.fetched_bytes += count
-            self.meter.at(self.done_bytes)
+            begun, now, done = self._begun[key], self._now(), self.summary
+            begun.there_bytes += count
+            begun.came_bytes += count
+            begun.rate.at(now, begun.came_bytes)
+            done.fetched_bytes += count
+            done.sources[begun.source] = done.sources.get(begun.source, 0) + count
+            self._rate.at(now, done.fetched_bytes)
 
     def settled(self, item: CatalogObject, *, held: bool | None) -> None:
         """It is there (``held``: it was before), or left out (None)."""
         with self._lock:
-            self._begun.pop(item.key, None)
-            self._settled_bytes += item.size
+            begun = self._begun.pop(item.key, None)
+            self._put_off.discard(item.key)
+            self._settle(item.size)
             if held is not None:
                 self.summary.held += held
                 self.summary.committed += not held
             # What was there already is only counted: that is nearly all of it on most nights.
             if held is False:
-                self.meter.done("object done", key=item.key, size=item.size)
-            self.meter.at(self.done_bytes)
+                last = begun.source if begun is not None else ""
+                self.report.done("object done", key=item.key, size=item.size, source=last)
+
+    def passed_over(self, size: int) -> None:
+        """An object of so many bytes is not even begun."""
+        with self._lock:
+            self._settle(size)
+
+    def _settle(self, size: int) -> None:
+        self._settled_bytes += size
+        self._settled_objects += 1
 
     def put_off(self, key: str) -> None:
         """It is not being worked on for now; what is there of it stays."""
         with self._lock:
             self._begun.pop(key, None)
+            self._put_off.add(key)
 
     def done(self, name: str, /, **fields: Any) -> None:
         with self._lock:
-            self.meter.done(name, **fields)
+            self.report.done(name, **fields)
+
+    def view(self, appliance: str, at: float, until: float | None, cap_bps: int, allowed_bps: int) -> View:
+        """All of it at the moment ``at`` (seconds since 1970)."""
+        with self._lock:
+            now, summary = self._now(), self.summary
+            rate_bps, done_bytes = self._rate.bps(now), self.done_bytes
+            late = Late()
+            if until is not None:
+                late = self._ahead.late(done_bytes, max(0.0, until - at) * rate_bps / 8)
+            left_out = list(summary.left_out.items())
+            return View(
+                appliance=appliance,
+                plan=summary.plan,
+                at=at,
+                until=until,
+                done_bytes=done_bytes,
+                planned_bytes=self._total_bytes,
+                done_objects=self._settled_objects,
+                objects=summary.objects,
+                put_off=len(self._put_off),
+                rate_bps=rate_bps,
+                allowed_bps=allowed_bps,
+                cap_bps=cap_bps,
+                fetched_bytes=summary.fetched_bytes,
+                sources=dict(summary.sources),
+                under_way=tuple(
+                    UnderWay(key, one.there_bytes, one.size, one.rate.bps(now), one.source)
+                    for key, one in self._begun.items()
+                ),
+                late=late,
+                left_out=dict(left_out[-_SHOWN_LEFT_OUT:]),
+                left_out_objects=len(left_out),
+            )

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -125,6 +125,6 @@ def _change_near(moment: float, zone: ZoneInfo) -> float:
     return float(round(high))
 
 
-def shown(moment: float, zone: ZoneInfo) -> str:
+def shown(moment: float, zone: tzinfo) -> str:
     """``moment`` on the site's clock, for a person."""
     return datetime.fromtimestamp(moment, UTC).astimezone(zone).strftime("%a %H:%M %Z")

@@ -24,7 +24,6 @@ from fill.agent.agent import Agent, Move, NoPlan, NothingPlanned, WindowEnded, n
 from fill.agent.backoff import Patience
 from fill.agent.engine import engine
 from fill.agent.report import STATE_NAME, Kept, Lines, Report, Several, read_kept
-from fill.agent.screen import screen
 from fill.agent.status import print_status
 from fill.agent.storekeeper import Storekeeper
 from fill.agent.tally import Summary
@@ -104,6 +103,9 @@ def _report(agent: AgentConfig, zone: tzinfo) -> Iterator[Report]:
     kept = Kept(Path(agent.ingest_socket).with_name(STATE_NAME), time.monotonic)
     try:
         if sys.stderr.isatty():
+            # Half of what rich has to load: not for a run that nobody watches.
+            from fill.agent.screen import screen
+
             with screen(zone) as drawn:
                 yield Several((drawn, kept))
         else:

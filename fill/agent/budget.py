@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from contracts.objectkey import SLICE_BYTES
@@ -17,7 +18,8 @@ _PIECE_S: Final = 0.01
 _LEAST_PIECE_BYTES: Final = 16 << 10
 _RECEIVE_S: Final = 0.1
 _LEAST_RECEIVE_BYTES: Final = 64 << 10
-_MOST_RECEIVE_BYTES: Final = 4 << 20
+_ROUND_TRIPS: Final = 2
+"""That fit into a connection's share: with less it waits for its own acknowledgements."""
 
 
 class Bucket:
@@ -42,13 +44,26 @@ def piece_bytes(rate_bps: int) -> int:
     return min(SLICE_BYTES, max(_LEAST_PIECE_BYTES, int(rate_bps / 8 * _PIECE_S) & -4096))
 
 
-def receive_bytes(rate_bps: int, connections: int) -> int:
-    """The kernel's share of one connection: what lies there has passed the link and not yet the bucket."""
+def receive_bytes(rate_bps: int, connections: int, round_trip_s: float, most_bytes: int) -> int:
+    """The kernel's share of one connection: what lies there has passed the link and not yet the bucket.
+
+    ``most_bytes`` is what the kernel gives who asks. 0 leaves it to the kernel: where there is no cap, and where a
+    connection so far away would be slower than its part of the cap.
+    """
     if not rate_bps:
-        return _MOST_RECEIVE_BYTES
-    share = int(rate_bps / 8 * _RECEIVE_S / connections)
+        return 0
+    each = rate_bps / 8 / connections
+    told = min(most_bytes, max(_LEAST_RECEIVE_BYTES, int(each * _RECEIVE_S)))
     # The kernel takes twice what it is told, for its own books.
-    return min(_MOST_RECEIVE_BYTES, max(_LEAST_RECEIVE_BYTES, share)) // 2
+    return 0 if told < _ROUND_TRIPS * each * round_trip_s else told // 2
+
+
+def most_receive_bytes() -> int:
+    """What the kernel gives who asks."""
+    try:
+        return int(Path("/proc/sys/net/core/rmem_max").read_text())
+    except (OSError, ValueError):
+        return _LEAST_RECEIVE_BYTES
 
 
 class SharedBudget:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from daemon.s3 import S3Config
 from fill.agent.backoff import Patience
-from fill.agent.budget import SharedBudget, receive_bytes
+from fill.agent.budget import SharedBudget, most_receive_bytes, receive_bytes
 from fill.agent.exposition import Exposition
 from fill.agent.order import Escalation
 from fill.agent.rangeclient import RangeClient
@@ -59,8 +59,11 @@ def engine(config: AgentConfig, origin: S3Config, client: S3Client) -> Iterator[
     """Until the block ends; its threads have ended then."""
     stopped = threading.Event()
     budget = SharedBudget(config.rate_bps, time.monotonic, stopped.wait)
+    most_bytes = most_receive_bytes()
     ranges = RangeClient(
-        origin.connect_timeout_s, origin.read_timeout_s, receive_bytes(config.rate_bps, config.requests)
+        origin.connect_timeout_s,
+        origin.read_timeout_s,
+        lambda round_trip_s: receive_bytes(config.rate_bps, config.requests, round_trip_s, most_bytes),
     )
     patience = Patience(config.retry, stopped.wait, random.random)
     with ThreadPoolExecutor(config.requests, "fetch") as pool:

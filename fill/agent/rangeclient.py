@@ -1,8 +1,8 @@
 """HTTP/1.1 for ranges: a part of an object straight into a buffer that is there already.
 
-One client for S3 (with URLs that boto3 signed) and for peers. boto3's own reading costs 0.64 to 0.8 CPU
-seconds a gigabyte, this 0.47 (docs/decisions/0005-fill-transfer.md): no copy is made on the way, and a
-connection is kept from one request to the next.
+One client for S3 (with URLs that boto3 signed) and for peers. No copy is made on the way, a connection is kept from
+one request to the next, and the kernel is asked once for a whole slice, not each time that a packet has come
+(docs/decisions/0005-fill-transfer.md has what that is worth).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import http.client
 import os
 import socket
 import ssl
+import struct
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,10 +28,16 @@ class NoAnswer(Exception):
 
 
 class Answer:
-    """Status and fields are there; the body is read with `into`. ``fields`` are named in small letters."""
+    """Status and fields are there; the body is read with `into`. ``fields`` are named in small letters.
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
+    ``plain`` is the socket under ``response``, where there is no TLS: then a body of known length is read past
+    Python's buffers.
+    """
+
+    def __init__(self, response: http.client.HTTPResponse, plain: socket.socket | None = None) -> None:
         self._response = response
+        self._plain = plain if response.length else None
+        self._buffered = True
         self.status = response.status
         self.fields: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
 
@@ -37,11 +45,32 @@ class Answer:
         """Fills the whole of ``view``; fewer bytes only where the answer ended. Raises `NoAnswer`."""
         at = 0
         try:
-            while at < len(view) and (got := self._response.readinto(view[at:])):
+            while at < len(view) and (got := self._some(view[at:])):
                 at += got
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(f"the answer broke off: {_one_line(error)}") from None
         return at
+
+    def _some(self, view: memoryview) -> int:
+        response = self._response
+        if self._plain is None or not response.length or response.fp is None:
+            return response.readinto(view)
+        view = view[: response.length]
+        if self._buffered:
+            # What came with the head, or the first of the body: once, and the buffer is never filled again.
+            self._buffered = False
+            ahead = len(response.fp.peek())  # type: ignore[attr-defined]
+            got = response.fp.readinto(view[:ahead])  # type: ignore[attr-defined]
+            self._buffered = ahead > got > 0
+        else:
+            try:
+                got = self._plain.recv_into(view, len(view), socket.MSG_WAITALL)
+            except BlockingIOError:
+                raise TimeoutError("timed out") from None
+        response.length -= got
+        if not response.length:
+            response.close()
+        return int(got)
 
     def text(self, limit_bytes: int) -> bytes:
         """The beginning of the body: what an error says of itself. Raises `NoAnswer`."""
@@ -50,9 +79,16 @@ class Answer:
 
 
 class RangeClient:
-    """Safe in many threads. ``receive_bytes`` is what the kernel may hold for one connection; 0 is its choice."""
+    """Safe in many threads. ``receive_bytes`` says of a round trip in seconds what the kernel may hold for one
+    connection; 0 is its choice.
+    """
 
-    def __init__(self, connect_timeout_s: float, read_timeout_s: float, receive_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        receive_bytes: Callable[[float], int] = lambda _: 0,
+    ) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._receive_bytes = receive_bytes
@@ -69,8 +105,16 @@ class RangeClient:
         where = (parts.scheme, parts.netloc)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         connection, response = self._sent(where, method, target, fields)
+        plain = connection.sock
+        if isinstance(plain, ssl.SSLSocket):
+            plain = None
         try:
-            yield Answer(response)
+            if plain is not None:
+                # Waits in the kernel from here on, which has been told how long: `_connected`.
+                plain.settimeout(None)
+            yield Answer(response, plain)
+            if plain is not None:
+                plain.settimeout(self._read_timeout_s)
         except BaseException:
             self._drop(connection)
             raise
@@ -131,28 +175,16 @@ class RangeClient:
             )
         else:
             made = http.client.HTTPConnection(netloc, timeout=self._connect_timeout_s)
-        if self._receive_bytes:
-            # Before the connection is made: the window is offered then.
-            made._create_connection = self._create  # type: ignore[attr-defined]
+        began = time.monotonic()
         made.connect()
+        receive_bytes = self._receive_bytes(time.monotonic() - began)
+        if receive_bytes:
+            made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        seconds, rest = divmod(self._read_timeout_s, 1)
+        limit = struct.pack("ll", int(seconds), int(rest * 1_000_000))
+        made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         made.sock.settimeout(self._read_timeout_s)
         return made
-
-    def _create(
-        self, address: tuple[str, int], timeout: float, source: tuple[str, int] | None = None
-    ) -> socket.socket:
-        failed: OSError | None = None
-        for family, kind, number, _, found in socket.getaddrinfo(*address, 0, socket.SOCK_STREAM):
-            made = socket.socket(family, kind, number)
-            try:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
-                made.settimeout(timeout)
-                made.connect(found)
-                return made
-            except OSError as error:
-                made.close()
-                failed = error
-        raise failed or OSError(f"{address[0]}: no address")
 
     def _context(self) -> ssl.SSLContext:
         with self._lock:

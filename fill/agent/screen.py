@@ -15,7 +15,7 @@ from rich.text import Text
 
 from daemon.cli import human_bytes, human_rate
 from daemon.line import one_line
-from fill.agent.view import UnderWay, View
+from fill.agent.view import UnderWay, View, duration
 from fill.agent.window import shown
 from fill.progress import log_above, shortened
 
@@ -25,16 +25,6 @@ _BAR_WIDTH: Final = 18
 _MOST_FILES: Final = 12
 _A_SECOND: Final = 4
 """How often it is drawn: a person reads no faster."""
-
-
-def duration(seconds: float) -> str:
-    """Short, for a person: 2 h 13 min, 4 min 10 s, 12 s."""
-    whole = max(0, round(seconds))
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    if whole >= 60:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole} s"
 
 
 def render(view: View, zone: tzinfo) -> RenderableType:

@@ -7,8 +7,7 @@ from typing import Final
 from contracts.ingest import Holdings
 from contracts.objectkey import slice_count
 from daemon.cli import human_bytes, human_rate, print_table
-from fill.agent.screen import duration
-from fill.agent.view import View
+from fill.agent.view import View, duration
 from fill.progress import shortened
 
 _KEY_WIDTH: Final = 44

@@ -80,7 +80,7 @@ class View:
     fetched_bytes: int = 0
     sources: Mapping[str, int] = field(default_factory=dict)
     """Bytes that came from each."""
-    under_way: Sequence[UnderWay] = ()
+    under_way: tuple[UnderWay, ...] = ()
     late: Late = Late()
     left_out: Mapping[str, str] = field(default_factory=dict)
     """The last few objects that failed, and why."""
@@ -93,6 +93,16 @@ class View:
         if left <= 0:
             return self.at
         return self.at + left * 8 / self.rate_bps if self.rate_bps else None
+
+
+def duration(seconds: float) -> str:
+    """Short, for a person: 2 h 13 min, 4 min 10 s, 12 s."""
+    whole = max(0, round(seconds))
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole} s"
 
 
 class Ahead:

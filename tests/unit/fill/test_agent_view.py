@@ -16,10 +16,10 @@ from rich.console import Console
 from contracts.catalog import CatalogObject
 from contracts.ingest import Holdings, Wanted
 from fill.agent.report import EVERY_S, Kept, Lines, read_kept
-from fill.agent.screen import duration, render
+from fill.agent.screen import render
 from fill.agent.status import print_status
 from fill.agent.tally import Summary, Tally
-from fill.agent.view import Ahead, Late, Rate, UnderWay, View
+from fill.agent.view import Ahead, Late, Rate, UnderWay, View, duration
 
 GB = 10**9
 

@@ -31,14 +31,19 @@ KEY = f"{TITLE}/video.mp4"
 _READY_S = 30
 
 
+def key_of(title: str) -> str:
+    """Of the medium of a title that `publish` made."""
+    return f"{title}/video.mp4"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def publish(origin: OriginServer, folder: Path, size: int) -> Path:
-    """Publishes a title whose one medium has ``size`` random bytes; the medium."""
+def publish(origin: OriginServer, folder: Path, size: int, title: str = TITLE) -> Path:
+    """Publishes ``title``, whose one medium has ``size`` random bytes; the medium."""
     folder.mkdir(parents=True, exist_ok=True)
     medium = folder / "video.mp4"
     with medium.open("wb") as out:
@@ -49,10 +54,10 @@ def publish(origin: OriginServer, folder: Path, size: int) -> Path:
     client = open_client(origin.config)
     now = int(time.time())
     files = [Finished(folder / name, name) for name in ("video.mp4", "master.m3u8", "manifest.mpd")]
-    described = [(item, describe(TITLE, item, now)) for item in files]
+    described = [(item, describe(title, item, now)) for item in files]
     upload_media(client, origin.config.bucket, described, lambda _: None)
     objects = tuple(item for _, item in described)
-    entry = TitleEntry(TITLE, now, 1.0, objects, f"{TITLE}/master.m3u8", f"{TITLE}/manifest.mpd")
+    entry = TitleEntry(title, now, 1.0, objects, f"{title}/master.m3u8", f"{title}/manifest.mpd")
     write_catalog(client, origin.config.bucket, version_name(now, secrets.token_bytes(3)), entry)
     client.close()
     return medium
@@ -120,10 +125,10 @@ class Box:
             found: dict[str, Any] = json.load(answer)
             return found
 
-    def purge(self) -> None:
+    def purge(self, title: str = TITLE) -> None:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.admin}/v1/purge",
-            data=json.dumps({"prefix": f"{TITLE}/"}).encode(),
+            data=json.dumps({"prefix": f"{title}/"}).encode(),
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60):
@@ -155,10 +160,12 @@ def write_fleet(folder: Path, boxes: list[Box]) -> Path:
     return path
 
 
-def write_fill(folder: Path, origin: OriginServer, box: Box, **agent: Any) -> Path:
+def write_fill(
+    folder: Path, origin: OriginServer, box: Box, *, endpoint_url: str | None = None, **agent: Any
+) -> Path:
     """The configuration of `fill` for one box; its path."""
     document = {
-        "origin": msgspec.to_builtins(origin.config),
+        "origin": msgspec.to_builtins(origin.config) | {"endpoint_url": endpoint_url or origin.endpoint_url},
         "agent": {
             "appliance": box.name,
             "ingest_socket": str(box.root / "run" / "ingest.sock"),

@@ -26,7 +26,7 @@ def _throughput(folder: Path, given: argparse.Namespace) -> None:
 
 def _serving(folder: Path, given: argparse.Namespace) -> None:
     seconds, rounds = (10, 2) if given.quick else (20, 4)
-    _console.print(serving.measure(folder, seconds, given.rounds or rounds, [200_000_000, 1_200_000_000, 0]))
+    _console.print(serving.measure(folder, seconds, given.rounds or rounds, [200_000_000, 1_200_000_000]))
 
 
 def _cap(folder: Path, given: argparse.Namespace) -> None:

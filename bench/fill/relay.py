@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Final
 
 _PIECE_BYTES: Final = 256 << 10
@@ -78,7 +79,7 @@ class Relay:
 
     def _pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
         buffer = memoryview(bytearray(_PIECE_BYTES))
-        try:
+        with suppress(OSError):
             while got := source.recv_into(buffer):
                 at = 0
                 while at < got:
@@ -87,8 +88,6 @@ class Relay:
                     if counted:
                         with self._lock:
                             self._passed[int((time.monotonic() - self._began) / _STEP_S)] += sent
-        except OSError:
-            pass
         for one in (source, target):
             _end(one)
             with self._lock:
@@ -96,8 +95,6 @@ class Relay:
 
 
 def _end(one: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         one.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     one.close()

@@ -42,7 +42,7 @@ class _Row:
 
 
 def measure(folder: Path, seconds: int, rounds: int, rates_bps: list[int]) -> Table:
-    """``rounds`` turns of ``seconds`` each, without a fill and with one at each of ``rates_bps`` (0: no cap)."""
+    """``rounds`` turns of ``seconds`` each, without a fill and with one at each of ``rates_bps``."""
     with OriginServer(folder / "origin", free_port(), "bench-fill") as origin:
         assert origin.process is not None
         _pin(origin.process.pid, _LOAD_CORE)
@@ -57,7 +57,7 @@ def measure(folder: Path, seconds: int, rounds: int, rates_bps: list[int]) -> Ta
         _pin(box.process.pid, _APPLIANCE_CORE)
         try:
             subprocess.run(fill("run", "--json", "--config", first), check=True, capture_output=True)
-            size = max(max(rates_bps), 4_000_000_000) // 8 * (seconds + 10) // MIB * MIB
+            size = max(rates_bps) // 8 * (seconds + 10) // MIB * MIB
             publish(origin, folder / "made", size, _FILLED).unlink()
             _plan(first)
             _play(box, 3, 0)
@@ -72,7 +72,7 @@ def measure(folder: Path, seconds: int, rounds: int, rates_bps: list[int]) -> Ta
 
 
 def _name(rate_bps: int) -> str:
-    return f"fill at {rate_bps / 1e6:.0f} Mb/s" if rate_bps else "fill without a cap"
+    return f"fill at {rate_bps / 1e6:.0f} Mb/s"
 
 
 def _config(folder: Path, origin: OriginServer, box: Box, rate_bps: int) -> Path:

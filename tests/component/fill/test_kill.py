@@ -22,11 +22,11 @@ REQUESTS = 4
 SIZE = 48 * MIB + 77
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 def test_whenever_it_is_killed_only_what_was_under_way_comes_again(
     setup: Setup, storekeeper: StorekeeperThread, rounds: int
 ) -> None:
-    """So slow that it would take a second for each round; killed as many times, and then left to end."""
+    """So slow that it would take two seconds for each round; killed as many times, and then left to end."""
     seed = int(os.environ.get("NEARCAST_SEED", "0")) or random.randrange(1, 1 << 31)
     chance = random.Random(seed)
     data = setup.publish_bytes("tt1", SIZE)
@@ -35,7 +35,7 @@ def test_whenever_it_is_killed_only_what_was_under_way_comes_again(
     with Proxy(setup.origin.port) as proxy:
         path = setup.write_config(endpoint_url=proxy.url)
         document = yaml.safe_load(path.read_text())
-        document["agent"] |= {"requests": REQUESTS, "rate_bps": SIZE * 8 // rounds}
+        document["agent"] |= {"requests": REQUESTS, "rate_bps": SIZE * 8 // (2 * rounds)}
         path.write_text(yaml.safe_dump(document))
         for _ in range(rounds):
             before = proxy.of(KEY)
@@ -62,7 +62,7 @@ def test_whenever_it_is_killed_only_what_was_under_way_comes_again(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    assert kills or rounds > 5, f"no run was killed, seed {seed}"
+    assert kills >= rounds // 2, f"{kills} runs were killed, seed {seed}"
     assert complete_path(storekeeper.disk, KEY).read_bytes()[: len(data)] == data
     fetched = json.loads(done.stdout)["fetched_bytes"]
     assert fetched <= len(data) - there + 64, f"what is in the file is not fetched again, seed {seed}"

@@ -30,6 +30,11 @@ RUN_SLICES: Final = 8
 """Of one request: 8 MiB. Longer gains nothing on a connection that is kept; a request that breaks loses only
 the slice it broke in."""
 
+_TOLD_SLICES: Final = 32
+_TOLD_WITHIN_S: Final = 0.1
+"""What is written is told in one message for so many slices, or when no more comes for so long: each message costs the
+storekeeper as much as hashing a slice. A kill loses none of them: it reads what it was not told of."""
+
 
 class Stopped(Exception):
     """The run is being ended: nothing is wrong with this object."""
@@ -122,9 +127,12 @@ class Progress:
     left: set[int]
     running: int = 0
     failures: int = 0
+    quiet: bool = False
     epoch: int = 0
     """Requests that began before the last pause fail for the reason of that pause, and do not count again."""
     wrong: set[int] = field(default_factory=set)
+    untold: list[int] = field(default_factory=list)
+    """Slices that are written, and that the sink was not told of yet."""
     events: queue.SimpleQueue[_Event] = field(default_factory=queue.SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -162,7 +170,8 @@ class Transfer:
                     raise Stopped
                 if not state.running:
                     raise NotYet(wait_s)
-                if not self._take(state, router, sink, wait_s):
+                self._take(state, router, wait_s)
+                if not self._tell(state, sink):
                     return
         finally:
             # The threads use the sink's file: nothing is closed under them.
@@ -181,26 +190,23 @@ class Transfer:
             self._pool.submit(self._run, item, chosen, state, sink, state.epoch)
         return 3600.0
 
-    def _take(self, state: Progress, router: Router, sink: Sink, wait_s: float) -> bool:
-        """Waits until something has happened, and does what follows from it; False when all is there already."""
+    def _take(self, state: Progress, router: Router, wait_s: float) -> None:
+        """Waits until something has happened, or is to be told of, and does what follows from it."""
         events: list[_Event] = []
         try:
-            events.append(state.events.get(timeout=wait_s))
+            events.append(state.events.get(timeout=min(wait_s, _TOLD_WITHIN_S) if state.untold else wait_s))
             while True:
                 events.append(state.events.get_nowait())
         except queue.Empty:
-            pass
-        came = sorted(one.index for one in events if isinstance(one, _Came))
+            # All is quiet: what was kept back is told now.
+            state.quiet = not events
         ended = [one for one in events if isinstance(one, _Ended)]
         state.running -= len(ended)
         for one in events:
             if isinstance(one, _Came):
+                state.failures = 0
+                state.untold.append(one.index)
                 router.came(one.source, 1)
-        if came:
-            state.failures = 0
-        for run in runs(came, len(came)):
-            if not sink.told(run.start, len(run)):
-                return False
         for one in events:
             if isinstance(one, _Wrong):
                 state.left.add(one.index)
@@ -209,6 +215,15 @@ class Transfer:
             state.left.update(one.rest)
             if one.error is not None:
                 self._failed(state, router, one)
+
+    @staticmethod
+    def _tell(state: Progress, sink: Sink) -> bool:
+        """Tells of what is written, once it is worth a message; False when the object is complete already."""
+        if state.untold and (state.quiet or not state.running or len(state.untold) >= _TOLD_SLICES):
+            told, state.untold = sorted(state.untold), []
+            for run in runs(told, len(told)):
+                if not sink.told(run.start, len(run)):
+                    return False
         return True
 
     def _failed(self, state: Progress, router: Router, ended: _Ended) -> None:

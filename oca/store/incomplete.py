@@ -165,10 +165,14 @@ class Incomplete:
         good: list[int] = []
         with _Reader(self) as reader:
             ours = bool(inode) and os.fstat(self.fd).st_ino == inode
-            for index in indices:
+            data_from = 0
+            for index in sorted(indices):
                 start, end = slice_span(index, self.item.size)
                 try:
-                    if not self._holds_data(self.fd, start, end):
+                    # One look at a hole tells how far it goes: there are thousands of slices in a new file.
+                    if data_from < end:
+                        data_from = self._data_from(start)
+                    if data_from >= end:
                         continue
                     taken = ours and index % _SAMPLED != 0
                     if taken or reader.digest(start, end) == self.item.slice_digest(index):
@@ -177,14 +181,14 @@ class Incomplete:
                     self.unreadable = error
         return good
 
-    @staticmethod
-    def _holds_data(fd: int, start: int, end: int) -> bool:
+    def _data_from(self, start: int) -> int:
+        """Where there is data at ``start`` or behind it."""
         try:
-            return os.lseek(fd, start, os.SEEK_DATA) < end
+            return os.lseek(self.fd, start, os.SEEK_DATA)
         except OSError:
             # ENXIO: nothing but a hole up to the end of the file. The description stands there, so
             # in practice another errno: a file system without SEEK_DATA, where reading decides.
-            return True
+            return start
 
 
 _buffers = threading.local()
@@ -199,17 +203,13 @@ class _Reader:
     def __init__(self, begun: Incomplete) -> None:
         self._begun = begun
         self._direct = -1
+        self._opened = False
         made: memoryview | None = getattr(_buffers, "slice", None)
         if made is None:
             made = _buffers.slice = memoryview(mmap.mmap(-1, SLICE_BYTES))
         self._buffer = made
 
     def __enter__(self) -> _Reader:
-        # By descriptor: the path may be another file's by now. Where /proc is not there, as it is.
-        with contextlib.suppress(OSError):
-            self._direct = os.open(
-                f"/proc/self/fd/{self._begun.fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT
-            )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -218,6 +218,13 @@ class _Reader:
 
     def digest(self, start: int, end: int) -> bytes:
         """Of the bytes that are there, be they fewer. Raises OSError."""
+        if not self._opened:
+            self._opened = True
+            # By descriptor: the path may be another file's by now. Where /proc is not there, as it is.
+            with contextlib.suppress(OSError):
+                self._direct = os.open(
+                    f"/proc/self/fd/{self._begun.fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECT
+                )
         if self._direct >= 0:
             try:
                 return self._digest(self._direct, start, end)

@@ -62,6 +62,9 @@ class Answer:
             ahead = len(response.fp.peek())  # type: ignore[attr-defined]
             got = response.fp.readinto(view[:ahead])  # type: ignore[attr-defined]
             self._buffered = ahead > got > 0
+            if not self._buffered:
+                # Waits in the kernel from here on, which has been told how long: `RangeClient._connected`.
+                self._plain.settimeout(None)
         else:
             try:
                 got = self._plain.recv_into(view, len(view), socket.MSG_WAITALL)
@@ -109,9 +112,6 @@ class RangeClient:
         if isinstance(plain, ssl.SSLSocket):
             plain = None
         try:
-            if plain is not None:
-                # Waits in the kernel from here on, which has been told how long: `_connected`.
-                plain.settimeout(None)
             yield Answer(response, plain)
             if plain is not None:
                 plain.settimeout(self._read_timeout_s)

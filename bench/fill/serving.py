@@ -37,7 +37,7 @@ class _Row:
     filled_bps: list[float] = field(default_factory=list)
 
     def spread(self, of: str, share: float) -> float:
-        found = sorted(one for result in self.results for one in getattr(result, of))
+        found: list[float] = sorted(one for result in self.results for one in getattr(result, of))
         return found[min(len(found) - 1, int(len(found) * share))] * 1000
 
 

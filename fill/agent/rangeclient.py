@@ -59,8 +59,8 @@ class Answer:
         if self._buffered:
             # What came with the head, or the first of the body: once, and the buffer is never filled again.
             self._buffered = False
-            ahead = len(response.fp.peek())  # type: ignore[attr-defined]
-            got = response.fp.readinto(view[:ahead])  # type: ignore[attr-defined]
+            ahead = len(response.fp.peek())
+            got = response.fp.readinto(view[:ahead])
             self._buffered = ahead > got > 0
             if not self._buffered:
                 # Waits in the kernel from here on, which has been told how long: `RangeClient._connected`.

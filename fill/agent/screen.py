@@ -19,9 +19,10 @@ from fill.agent.view import UnderWay, View, duration
 from fill.agent.window import shown
 from fill.progress import log_above, shortened
 
-_KEY_WIDTH: Final = 34
-_WHY_WIDTH: Final = 90
-_BAR_WIDTH: Final = 18
+_KEY_WIDTH: Final = 28
+_SOURCE_WIDTH: Final = 12
+_WHY_WIDTH: Final = 88
+_BAR_WIDTH: Final = 10
 _MOST_FILES: Final = 12
 _A_SECOND: Final = 4
 """How often it is drawn: a person reads no faster."""
@@ -60,7 +61,7 @@ def _bars(view: View) -> Table:
 
 
 def _file(table: Table, one: UnderWay) -> None:
-    source = f"from {shortened(one.source, 20)}" if one.source else "waits"
+    source = f"from {shortened(one.source, _SOURCE_WIDTH)}" if one.source else "waits"
     _row(table, shortened(one.key, _KEY_WIDTH), one.there_bytes, one.size, one.rate_bps, source)
 
 

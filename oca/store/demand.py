@@ -169,11 +169,14 @@ class Demand(Generic[KeptT]):
         self._passed(now)
 
     def note(self, item: KeptT, *, gap: bool) -> None:
-        """``item``, which is pinned and not here, was asked for: remembered for `restore`. Time does not pass by it.
+        """``item``, which is pinned and not here, was asked for: remembered for `restore`. ``gap`` says whether it was
+        before, and not in the minute before.
 
-        ``gap`` says whether it was before, and not in the minute before.
+        Time passes by it only so far that an object that was noted later was: where nearly all is pinned, what is
+        here would age by what it has nothing to do with.
         """
         heard = item.heard
+        self._now += heard >> 44 == self._now
         mean, gaps = heard >> 4 & _MOST_GAP, heard & 15
         if gap:
             gaps = min(gaps + 1, _MOST_GAPS)

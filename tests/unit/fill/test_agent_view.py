@@ -38,7 +38,7 @@ def test_a_rate_is_that_of_the_last_ten_seconds_and_falls_when_nothing_comes() -
         rate.at(tick / 10, tick * 1000 if tick < 200 else 200_000 + (tick - 200) * 500)
     assert rate.bps(30.0) == pytest.approx(5000 * 8, rel=0.05)
     assert rate.bps(50.0) < 2000 * 8
-    assert len(rate._points) < 60
+    assert len(rate._points) < 100
 
 
 @given(
@@ -101,7 +101,7 @@ def test_the_screen_names_all_an_operator_asks_for_in_100_columns() -> None:
     assert max(map(len, lines)) <= 100, lines
     text = "\n".join(lines)
     assert "the window closes Mon 03:40 UTC, in 1 h 00 min" in text
-    assert "700.0 GB of 1.2 TB" in lines[1]
+    assert "58%  700.0 GB of 1.2 TB" in lines[1]
     assert "1.0 Gb/s of 600.0 Mb/s" in " ".join(lines[1].split())
     assert sum("from isp-a2" in line and "5.0 GB of 20.0 GB" in line for line in lines) == 4
     assert "412 of 663 objects done, 3 wait for another appliance, 2 left out" in text

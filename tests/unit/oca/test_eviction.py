@@ -73,7 +73,7 @@ async def test_of_what_the_plan_lets_go_the_least_played_goes_first_and_one_for_
         minutes(store, 5)
     asked(store, 0, 4)
     minutes(store, 5)
-    new = [item(number) for number in range(50, 54)]
+    new = [item(number) for number in range(50, 53)]
     store.adopt("v2", planned(*new))
     for count, one in enumerate(new, 1):
         await filled(store, one)
@@ -81,7 +81,7 @@ async def test_of_what_the_plan_lets_go_the_least_played_goes_first_and_one_for_
         assert held(store)[-count:] == [50 + number for number in range(count)]
         if count == 2:
             assert held(store)[:4] == [0, 3, 4, 5], "1 and 2 were never played"
-    assert held(store)[:2] in ([0, 3], [0, 5]), "4 was played once, the others often, 0 last of all"
+    assert held(store)[:3] == [0, 3, 5], "4 was played once, the others often"
 
 
 @in_a_loop
@@ -160,8 +160,7 @@ async def test_the_plan_never_takes_the_floor_of_the_demand_cache(tmp_path: Path
     minutes(store, 5)
     with pytest.raises(NoRoom, match="the demand cache's floor"):
         await filled(store, *new)
-    assert len(held(store)) == 10
-    assert held(store)[3:] == list(range(50, 57))
+    assert [number for number in held(store) if number >= 50] == list(range(50, 57))
     marks = Watermarks(store, Demand(high_watermark=0.5, low_watermark=0.5))
     assert marks.step() <= 1
     assert sum(entry.disk_bytes for entry in store.index.demand(store.disks[0])) >= 2 * COST

@@ -127,7 +127,10 @@ class RangeClient:
         """Who waits for an answer hears at once that there is none; nothing is asked any more."""
         with self._lock:
             self._ended = True
-            busy, self._idle = list(self._busy), {}
+            busy, idle, self._idle = list(self._busy), self._idle, {}
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
         for connection in busy:
             if connection.sock is not None:
                 with suppress(OSError):

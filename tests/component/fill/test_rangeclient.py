@@ -173,5 +173,6 @@ def test_the_kernel_is_told_what_it_may_hold_by_the_round_trip() -> None:
     client = RangeClient(PATIENCE_S, PATIENCE_S, receive_bytes)
     with server(_whole) as made, client.ask("GET", made.url, {}) as found:
         assert found.into(memoryview(bytearray(len(DATA)))) == len(DATA)
+    client.end()
     assert len(told) == 1
     assert 0 <= told[0] < PATIENCE_S

@@ -11,6 +11,7 @@ import pytest
 
 from contracts import plan as plans
 from contracts.objectkey import title_of
+from contracts.plan import Plan
 from daemon.cli import Exit
 from fill.s3documents import put_document, read_plan
 from tests.component.fill.conftest import APPLIANCE, Setup, StorekeeperThread, fill, last_line
@@ -26,13 +27,12 @@ def storekeeper(tmp_path: Path) -> Iterator[StorekeeperThread]:
     made.close()
 
 
-def _only(setup: Setup, version: str, *titles: str) -> None:
+def _only(setup: Setup, plan: Plan, *titles: str) -> None:
     """The plan names these titles and no other."""
     bucket = setup.config.bucket
-    plan = read_plan(setup.client, bucket, version, APPLIANCE, None)
     objects = tuple(item for item in plan.objects if title_of(item.key) in titles)
     fewer = msgspec.structs.replace(plan, objects=objects, placement=None)
-    put_document(setup.client, bucket, plans.plan_key(version, APPLIANCE), msgspec.json.encode(fewer))
+    put_document(setup.client, bucket, plans.plan_key(plan.version, APPLIANCE), msgspec.json.encode(fewer))
 
 
 def _films(storekeeper: StorekeeperThread) -> list[str]:
@@ -51,8 +51,9 @@ def test_the_least_played_goes_as_the_next_film_needs_it_and_what_is_played_stay
     for number in range(1, 8):
         setup.publish_bytes(f"tt{number}", 4 * MIB)
     version = setup.plan()["plan"]
+    plan = read_plan(setup.client, setup.config.bucket, version, APPLIANCE, None)
     config = setup.write_config()
-    _only(setup, version, "tt1", "tt2", "tt3", "tt4")
+    _only(setup, plan, "tt1", "tt2", "tt3", "tt4")
     assert fill("run", "--config", config).returncode == Exit.DONE
     assert _films(storekeeper) == ["tt1", "tt2", "tt3", "tt4"]
 
@@ -62,7 +63,7 @@ def test_the_least_played_goes_as_the_next_film_needs_it_and_what_is_played_stay
     play("tt1", "tt3", "tt4")
     _minutes(storekeeper, 5)
     play("tt3")
-    _only(setup, version, "tt4", "tt5", "tt6", "tt7")
+    _only(setup, plan, "tt4", "tt5", "tt6", "tt7")
     late = fill("run", "--json", "--config", config)
     assert late.returncode == Exit.FAILED, late.stderr
     assert _films(storekeeper) == ["tt3", "tt4", "tt5", "tt6"], "tt2 nobody played, tt1 once; tt3 is playing"

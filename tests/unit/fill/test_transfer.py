@@ -21,6 +21,7 @@ from fill.agent.backoff import Patience, Retry
 from fill.agent.rangeclient import Answer, NoAnswer
 from fill.agent.source import BadSource, Kind
 from fill.agent.transfer import OriginOnly, Stopped, Transfer
+from tests.waiting import PATIENCE_S
 
 TRIES = 4
 SIZE = 10 * SLICE_BYTES + 7
@@ -242,6 +243,35 @@ def test_whoever_fetches_is_stopped_between_two_slices() -> None:
     with pytest.raises(Stopped):
         _transfer([], stopped=stopped).fetch(ITEM, range(11), OriginOnly(Origin()), Stopping())
     assert len(written) <= 8, "no second request was made"
+
+
+def test_what_is_there_is_told_of_while_the_rest_is_waited_for() -> None:
+    told, waited = threading.Event(), list[bool]()
+
+    class Waits(_Body):
+        def into(self, view: memoryview) -> int:
+            if len(self._left) == 6 * SLICE_BYTES and not waited:
+                waited.append(told.wait(PATIENCE_S))
+            return super().into(view)
+
+    class Origin:
+        name = "origin"
+        kind = Kind.ORIGIN
+
+        @contextmanager
+        def open(self, item: CatalogObject, start: int, end: int) -> Iterator[Answer]:
+            yield Waits(DATA[start:end])
+
+    class Sink:
+        def write(self, index: int, view: memoryview) -> None:
+            pass
+
+        def told(self, first: int, count: int) -> bool:
+            told.set()
+            return True
+
+    _transfer([]).fetch(ITEM, range(11), OriginOnly(Origin()), Sink())
+    assert waited == [True]
 
 
 def test_several_requests_at_once_ask_for_each_slice_once() -> None:

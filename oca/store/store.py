@@ -91,10 +91,8 @@ class Store:
     def touched(self, touches: Sequence[tuple[str, int]]) -> None:
         """Players have asked for these keys, so many times each, since the last time this was called."""
         self.index.touch(touches)
-        for key, _ in touches:
-            begun = self.incomplete.get(key)
-            if begun is not None:
-                begun.played = self.index.now_minute
+        for key in self.incomplete.keys() & {key for key, _ in touches}:
+            self.incomplete[key].played = self.index.now_minute
 
     async def held(self, key: str) -> Entry | None:
         """The complete object, after a look whether it is still on its disk: somebody may have removed it."""

@@ -12,9 +12,11 @@ import pytest
 
 from contracts.objectkey import SLICE_BYTES
 from daemon.cli import Exit
+from fill.agent.report import STATE_NAME, read_kept
 from oca.objectfile import complete_path
 from tests.component.fill.conftest import Setup, StorekeeperThread, command, fill, last_line
 from tests.component.fill.proxy import Proxy
+from tests.waiting import until
 
 MIB = 1 << 20
 KEY = "tt1/video.mp4"
@@ -97,12 +99,20 @@ def test_status_tells_of_verified_slices_while_the_fill_is_under_way(
         running = _start(setup.write_config(endpoint_url=proxy.url))
         assert proxy.holding.wait(60)
         _until_verified(storekeeper, 2)
+        # What a run says of itself is a second old at most.
+        until(
+            lambda: (
+                (view := read_kept(storekeeper.socket.with_name(STATE_NAME), time.time())) and view.sources
+            )
+        )
         status = fill("status", "--config", setup.write_config("status"))
         running.kill()
         running.communicate()
     assert status.returncode == 0, status.stderr
     row = next(line for line in status.stdout.splitlines() if line.startswith(KEY))
-    assert row.split() == [KEY, "2", "6", "6.3", "MB"]
+    assert row.split()[:5] == [KEY, "2", "6", "6.3", "MB"]
+    assert row.split()[-1] == "origin"
+    assert "fill under way: " in status.stdout
     assert max(map(len, status.stdout.splitlines())) <= 100
 
 

@@ -11,14 +11,13 @@ from contracts import VERSION
 from contracts.beatsession import BeatSession, Share
 from contracts.catalog import Title, Version
 from contracts.plan import Name
+from contracts.players import Players
 from contracts.route import RouteChanges, Serial
 
 MAX_HEARTBEAT_BYTES: Final = 2 << 20
 """The largest that the bounds below allow is 1.4 MB: 20,000 missing titles with names of 64 letters."""
 MAX_REVOKED: Final = 10_000
 """Sessions at a time; each drops off the list when its token expires."""
-MAX_NETWORKS: Final = 128
-"""Whose players starved, in one heartbeat: 5 KB."""
 MAX_REPLY_BYTES: Final = 1 << 20
 PATH: Final = "/v1/heartbeat"
 AUDIENCE: Final = "steering"
@@ -26,7 +25,6 @@ AUDIENCE: Final = "steering"
 vouches for it (`contracts.beatsession`)."""
 
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
-Mean = Annotated[float, Meta(ge=0, le=1e9)]
 
 
 class DiskReport(msgspec.Struct, frozen=True):
@@ -45,29 +43,6 @@ class PlanProgress(msgspec.Struct, frozen=True):
     missing_titles: Annotated[
         tuple[Title, ...],
         Meta(max_length=20_000, description="planned titles of which something is not yet on the disks"),
-    ] = ()
-
-
-class NetworkPlayers(msgspec.Struct, frozen=True, array_like=True):
-    """Of one client network: an IPv4 /24 or an IPv6 /48."""
-
-    network: Annotated[str, Meta(pattern=r"^([0-9.]{7,15}/24|[0-9a-f:]{2,39}/48)\Z")]
-    sessions: Mean
-    starved: Mean
-
-
-class Players(msgspec.Struct, frozen=True):
-    """What players went through here: means over the last intervals, of distinct sessions that steering signed.
-
-    A session counts once in an interval and in one network, whatever it sends. It starved when it said so (CMCD), or when
-    what it was sent took longer than it plays.
-    """
-
-    sessions: Mean
-    starved: Mean
-    networks: Annotated[
-        tuple[NetworkPlayers, ...],
-        Meta(max_length=MAX_NETWORKS, description="where most starved; the others did not"),
     ] = ()
 
 

@@ -22,8 +22,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
-from contracts.heartbeat import Players
 from contracts.objectkey import BadKey, parse_key, parse_title
+from contracts.players import Players
 from contracts.problem import MEDIA_TYPE, Problem, render
 from oca.bgp import metrics as bgp_metrics
 from oca.counters import BOUNDS, Histogram, Histograms, Traffic, descriptions

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from contracts.heartbeat import Players
+from contracts.players import Players
 from oca.bgp.feed import BgpStatus
 
 

@@ -1,7 +1,7 @@
 """How much of its share an appliance is given of one network's sessions, from what players there went through.
 
 Appliances tell, of each client network (/24, /48), how many sessions they had and how many of these starved
-(`contracts.heartbeat.Players`): a state, not a change, so that every replica that hears the last heartbeats has the same.
+(`contracts.players.Players`): a state, not a change, so that every replica that hears the last heartbeats has the same.
 `weights` is pure: an appliance that starves a network more than its equals do, and more than it starves its other
 networks, gets a weight below 1, and of the sessions that it would be given of that network that share alone; the
 others go to its equals. Which sessions these are follows from their names: none goes to and fro while the weight stays.
@@ -30,7 +30,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from contracts.heartbeat import Players
+from contracts.players import Players
 from steering.prefixes import Address
 
 FLOOR: Final = 0.1

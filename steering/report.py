@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from contracts.heartbeat import PlanProgress, Players
+from contracts.heartbeat import PlanProgress
+from contracts.players import Players
 from steering.pathways import Clone
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from contracts.heartbeat import MAX_NETWORKS, NetworkPlayers, Players
+from contracts.players import MAX_NETWORKS, NetworkPlayers, Players
 from oca.ipc import Votes
 
 MAX_SESSIONS: Final = 65_536

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from contracts.heartbeat import NetworkPlayers, Players
+from contracts.players import NetworkPlayers, Players
 from demo.origin import OriginServer
 from tests.component.steering.conftest import TITLES, make_bucket
 from tests.component.steering.service import BOXES, VIEWER, Bucket, Service, wait_until

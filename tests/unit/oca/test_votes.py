@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.catalog import CatalogObject
-from contracts.heartbeat import Heartbeat, NetworkPlayers, Players
+from contracts.heartbeat import Heartbeat
+from contracts.players import NetworkPlayers, Players
 from oca import ipc
 from oca.edge import ledger as ledger_module
 from oca.edge import votes as edge_votes

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.catalog import is_licensed
-from contracts.heartbeat import NetworkPlayers, Players
+from contracts.players import NetworkPlayers, Players
 from steering.feedback import (
     FEW,
     FLOOR,

@@ -12,7 +12,8 @@ from joserfc.jwk import OKPKey
 from contracts import heartbeat
 from contracts.documents import encode
 from contracts.fleet import Fleet
-from contracts.heartbeat import DiskReport, Heartbeat, NetworkPlayers, PlanProgress, Players
+from contracts.heartbeat import DiskReport, Heartbeat, PlanProgress
+from contracts.players import NetworkPlayers, Players
 from contracts.route import Announcement, Attributes, RouteChanges
 from steering.content import Content
 from steering.fleet import FleetView, Heard, Replayed

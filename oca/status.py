@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from contracts.players import Players
 from oca.bgp.feed import BgpStatus
+from oca.counters import Counters
 
 
 class HitRatio(msgspec.Struct, frozen=True):
@@ -16,6 +17,15 @@ class HitRatio(msgspec.Struct, frozen=True):
 
     requests: float | None
     bytes: float | None
+
+    @classmethod
+    def of(cls, counters: Counters) -> HitRatio:
+        answers = counters.hits + counters.misses
+        sent = counters.hit_bytes + counters.miss_bytes
+        return cls(
+            round(counters.hits / answers, 4) if answers else None,
+            round(counters.hit_bytes / sent, 4) if sent else None,
+        )
 
 
 class ServedCount(msgspec.Struct, frozen=True):

@@ -25,7 +25,6 @@ from contracts.objectkey import title_of
 from daemon.log import event
 from oca.admin import Admin
 from oca.config import Config
-from oca.counters import Counters
 from oca.heartbeat import Heart
 from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
@@ -307,7 +306,7 @@ class Storekeeper:
             connections=self.links.connections,
             tx_bps=self._tx_bps(),
             requests=counters.requests,
-            hit_ratio=_hit_ratio(counters),
+            hit_ratio=HitRatio.of(counters),
             hits={tier.value: _served(count) for tier, count in self.store.served.hits.items()},
             misses={cause.value: _served(count) for cause, count in self.store.served.misses.items()},
             disks=self.census.disks(),
@@ -375,15 +374,6 @@ class Storekeeper:
                 key, item.size, item.etag, disk, False, pinned, begun.verified, begun.slices, 0
             )
         return None
-
-
-def _hit_ratio(counters: Counters) -> HitRatio:
-    answers = counters.hits + counters.misses
-    sent = counters.hit_bytes + counters.miss_bytes
-    return HitRatio(
-        round(counters.hits / answers, 4) if answers else None,
-        round(counters.hit_bytes / sent, 4) if sent else None,
-    )
 
 
 def _served(count: Count) -> ServedCount:

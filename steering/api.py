@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -35,6 +33,7 @@ from steering.rendering import as_json, failure, problem
 from steering.report import ApplianceReport, ConsideredReport, Explanation, FleetReport
 from steering.request import Refused, bad_field, bearer, read_body
 from steering.revocations import RevocationList, TooMany
+from steering.store import Store, StoreError
 
 log = logging.getLogger("steering")
 
@@ -54,11 +53,11 @@ class Api:
         public_keys: KeyRing,
     ) -> None:
         self._config = config
-        self._revocations = RevocationList(
-            Path(config.state_dir) / "revocations.json", lambda: secrets.token_hex(8)
-        )
+        self.revocations = RevocationList()
+        """Of sessions; what the store says of them is put in by `serve`."""
+        self.store: Store | None = None
         self.answering = Answering(config, view, signer, random.random)
-        self.players = Players(config, self.answering, manifests, public_keys, self._revocations.is_revoked)
+        self.players = Players(config, self.answering, manifests, public_keys, self.revocations.is_revoked)
         self.view = view
         self.keys = ApplianceKeys(
             lambda: view.roster.keys,
@@ -69,7 +68,7 @@ class Api:
         self.enrolling: Enrolling | None = None
         self.metrics = Metrics()
         self.frequent = Frequent(
-            self.answering, self.metrics, self._revocations, self.keys, config.requests_per_s
+            self.answering, self.metrics, self.revocations, self.keys, config.requests_per_s
         )
         self.frequent.replace_keys(api_keys)
         self.content_error: str | None = "not read yet"
@@ -134,10 +133,15 @@ class Api:
             raise bad_field(error.why) from None
         now = time.time()
         until = int(now) + self._config.token_ttl_s
+        if self.store is None:
+            raise Refused(Problem.UNAVAILABLE, "nothing can be revoked here now", retry_s=2)
         try:
-            self._revocations.revoke(wanted.session, until, now)
+            await self.revocations.revoke(self.store, wanted.session, until, now)
         except TooMany as error:
             raise Refused(Problem.UNAVAILABLE, str(error), retry_s=60) from None
+        except StoreError as error:
+            event(log, "revocation failed", logging.ERROR, session=wanted.session, why=str(error))
+            raise Refused(Problem.UNAVAILABLE, "the revocation cannot be kept now", retry_s=5) from None
         event(log, "session revoked", session=wanted.session)
         return as_json(steer.Revoked(wanted.session, until))
 

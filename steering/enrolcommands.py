@@ -15,7 +15,7 @@ from steering.config import Config, load_config
 from steering.enrolment import DEFAULT_HOURS, give_code, revoke
 from steering.roster import Roster
 from steering.store import Store, StoreError
-from steering.store.local import FILE_NAME, LocalStore
+from steering.store.opening import open_store
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def _known(arguments: argparse.Namespace) -> Config:
 
 def _with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     async def run() -> T:
-        store = LocalStore(Path(config.state_dir) / FILE_NAME)
+        store, _ = await open_store(config)
         try:
             return await work(store)
         finally:

@@ -42,11 +42,11 @@ from steering.memory import Memory
 from steering.prober import Prober, look_up
 from steering.rendering import failure
 from steering.replicas import Replicas
+from steering.revocations import OLD_FILE_NAME, adopt_old_file
 from steering.roster import Roster
 from steering.startqueue import StartQueue
 from steering.store import Kind, Store, StoreError
-from steering.store.local import FILE_NAME as STORE_NAME
-from steering.store.local import LocalStore
+from steering.store.opening import open_store
 
 log = logging.getLogger("steering")
 
@@ -144,16 +144,12 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
 
 async def _open_store(config: Config, api: Api) -> Store:
     """Raises `ConfigError`, `CommandError`."""
-    asked = config.store
-    if asked.engine == "local":
-        return LocalStore(Path(config.state_dir) / STORE_NAME)
-    from steering.store.nats import open_store  # only who has replicas loads it
-
     try:
-        store = await open_store(asked.servers, replicas=asked.replicas, credentials=asked.credentials_file)
+        store, bus = await open_store(config)
     except StoreError as error:
         raise CommandError(str(error)) from None
-    api.frequent.pass_on = Replicas(store, store, api.view, api.answering.sessions).pass_on
+    if bus is not None:
+        api.frequent.pass_on = Replicas(store, bus, api.view, api.answering.sessions).pass_on
     return store
 
 
@@ -164,9 +160,13 @@ async def _recall(config: Config, api: Api, store: Store) -> Memory:
     try:
         await memory.recall()
         api.keys.load(await store.load(Kind.KEY))
+        await adopt_old_file(store, paths.state_dir / OLD_FILE_NAME)
+        api.revocations.load(await store.load(Kind.REVOKED))
     except StoreError as error:
         raise CommandError(str(error)) from None
     store.watch(Kind.KEY, api.keys.changed)
+    store.watch(Kind.REVOKED, api.revocations.changed)
+    api.store = store
     api.enrolling = Enrolling(
         store,
         lambda name: name in api.view.roster.appliances,

@@ -24,6 +24,7 @@ class Kind(enum.Enum):
     KEY = "key"  # an enrolled public key, or that it was revoked, by the appliance's id
     CODE = "code"  # an enrolment code's hash, by the appliance's id
     SESSION = "session"  # playback sessions, some hundreds at a time, by the record's name
+    REVOKED = "revoked"  # until when a session's tokens are refused, by its name
 
 
 class Entry(NamedTuple):

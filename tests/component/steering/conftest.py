@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from demo.origin import OriginServer
+from tests.component.steering.replicas import Replicas
 from tests.component.steering.service import BOXES, Bucket, Service
+from tests.natsserver import NatsServer, nats_server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,3 +66,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory, origin: OriginServer, s3: S
         one.wait_ready()
         yield one
     assert "Traceback" not in one.log, one.log
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    with nats_server(tmp_path / "jetstream") as running:
+        yield running
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, origin: OriginServer, s3: S3Client, nats: NatsServer) -> Iterator[Replicas]:
+    bucket = make_bucket(origin, s3)
+    bucket.plan(dict.fromkeys(BOXES, ("tt1", "tt-de")), bucket.publish(TITLES))
+    made = Replicas(tmp_path, bucket, nats)
+    with made.running:
+        yield made

@@ -3,65 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pytest
 import yaml
 
 from contracts.players import NetworkPlayers, Players
-from demo.origin import OriginServer
-from tests.component.steering.conftest import TITLES, make_bucket
+from tests.component.steering.replicas import Replicas
 from tests.component.steering.service import BOXES, VIEWER, Bucket, Service, wait_until
-from tests.natsserver import NatsServer, nats_server
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with nats_server(tmp_path / "jetstream") as running:
-        yield running
-
-
-class Replicas:
-    """They share the keys, as an operator gives every replica the same state_dir's files."""
-
-    def __init__(self, folder: Path, bucket: Bucket, nats: NatsServer) -> None:
-        self._folder = folder
-        self._bucket = bucket
-        self._nats = nats
-        self._first: Service | None = None
-        self.running = ExitStack()
-
-    def start(self, name: str) -> Service:
-        root = self._folder / name
-        root.mkdir()
-        made = Service(root, self._bucket)
-        made.write(store={"engine": "nats", "servers": [self._nats.url]})
-        if self._first is None:
-            made.init()
-            self._first = made
-        else:
-            made.key = self._first.key
-            (root / "state").mkdir()
-            for file in (self._first.root / "state").iterdir():
-                (root / "state" / file.name).write_bytes(file.read_bytes())
-        self.running.enter_context(made.running())
-        made.wait_ready()
-        return made
-
-
-@pytest.fixture
-def replicas(tmp_path: Path, origin: OriginServer, s3: S3Client, nats: NatsServer) -> Iterator[Replicas]:
-    bucket = make_bucket(origin, s3)
-    bucket.plan(dict.fromkeys(BOXES, ("tt1", "tt-de")), bucket.publish(TITLES))
-    made = Replicas(tmp_path, bucket, nats)
-    with made.running:
-        yield made
 
 
 def order(service: Service, session: str) -> list[str]:

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from contracts import VERSION
 from contracts.fleet import PublicKey
+from contracts.keyset import SignedKeySet
 from contracts.plan import Name
 
 PATH: Final = "/v1/enrol"
@@ -40,6 +41,10 @@ class EnrolReply(msgspec.Struct, frozen=True):
     """Public keys, RFC 7517."""
     network_key: dict[str, Any] | None = None
     """Opens the network that tokens are bound to; None where they are not."""
+    roots: dict[str, Any] | None = None
+    """Root keys, RFC 7517: what signs the key sets that come with heartbeats."""
+    keyset: SignedKeySet | None = None
+    """The one in force."""
     contract: int = VERSION
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 from contracts import VERSION
 from contracts.beatsession import BeatSession, Share
 from contracts.catalog import Title, Version
+from contracts.keyset import SetVersion, SignedKeySet
 from contracts.plan import Name
 from contracts.players import Players
 from contracts.route import RouteChanges, Serial
@@ -65,6 +66,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     """Asks for a session (`contracts.beatsession`); heeded in a signed heartbeat alone."""
     players: Players | None = None
     """None: nobody played of late, or tokens are not required."""
+    keys: SetVersion | None = None
+    """The version of the signed key set that it has, 0 for none yet; None: its keys are files."""
     contract: int = VERSION
 
 
@@ -86,4 +89,6 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
     """Up to where it knows the appliance's routes; 0 for none."""
     session: BeatSession | None = None
     """The answer to a hello; None from a steering that knows no sessions: it wants every heartbeat signed."""
+    keys: SignedKeySet | None = None
+    """The key set, when the appliance has an older one."""
     contract: int = VERSION

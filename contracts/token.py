@@ -138,6 +138,14 @@ class KeyRing:
     def get(self, kid: object) -> ECKey | OKPKey | None:
         return self._keys.get(kid) if isinstance(kid, str) else None
 
+    def kids(self) -> list[str]:
+        return list(self._keys)
+
+    def same(self, kid: str, other: KeyRing) -> bool:
+        """Whether ``other`` has the very key that is known here by ``kid``."""
+        mine, theirs = self._keys[kid], other.get(kid)
+        return theirs is not None and mine.thumbprint() == theirs.thumbprint()
+
     def values(self) -> list[ECKey | OKPKey]:
         return list(self._keys.values())
 

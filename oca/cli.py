@@ -182,6 +182,8 @@ def _status(arguments: argparse.Namespace) -> int:
             rows.append(("oca bgp", status.routes.error))
         else:
             rows += [(f"bgp {item.address}", bgpcommand.short(item)) for item in status.routes.bgp.neighbours]
+    if status.keys is not None:
+        rows.append(("steering's keys", f"version {status.keys}" if status.keys else "none came yet"))
     if status.delivery is not None:
         log = status.delivery
         waiting = f"{log.waiting_parts} parts wait ({human_bytes(log.held_bytes)})"

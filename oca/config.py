@@ -60,6 +60,8 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     required: bool = True
     """False serves to anyone: for a lab only."""
     keys_file: Annotated[str, Meta(description="JWK Set with steering's public keys")] | None = None
+    roots_file: Annotated[str, Meta(description="JWK Set with the fleet's root keys")] | None = None
+    """Steering's root.jwks: what it signs and heartbeats bring stands above keys_file."""
     peers_file: Annotated[str, Meta(description="JWK Set of appliances that may pull from here")] | None = (
         None
     )
@@ -88,6 +90,10 @@ class Steering(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_interval_s: Seconds = 2.0
     votes_interval_s: Annotated[float, Meta(ge=1, le=600)] = 30.0
     """A session of a player has one vote in it on whether it starved."""
+    ca_file: Annotated[str, Meta(description="PEM: who signed the certificates of https:// urls")] | None = (
+        None
+    )
+    """Nobody else is believed then; the system's authorities when left out."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -314,9 +320,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         prefixes = [origin.prefix for origin in self.http_origins]
         if len(set(prefixes)) < len(prefixes):
             raise ValueError("http_origins: two of them have the same prefix")
-        if self.auth.required and self.auth.keys_file is None:
+        if self.auth.required and self.auth.keys_file is None and self.auth.roots_file is None:
             raise ValueError(
-                "auth.keys_file is missing: name the JWK Set that `steering init` wrote, "
+                "auth.keys_file is missing: name the JWK Set that `steering init` wrote, or auth.roots_file, "
                 "or set auth.required to false in a lab"
             )
         paths = [os.path.normpath(disk.path) for disk in self.disks]

@@ -18,12 +18,14 @@ from daemon.cli import human_bytes
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, get, open_client
 from oca.bgp import doctor as bgp
-from oca.config import Config
+from oca.config import Config, Steering
 from oca.config import Disk as ConfiguredDisk
 from oca.identity import Identity
+from oca.steeringtls import trust
 from oca.store.disklist import DiskList
 from oca.store.disks import Disk, DiskError
 from oca.tier import Tier, tier_of
+from oca.trustedkeys import TrustedKeys
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -44,7 +46,10 @@ def examine(config: Config) -> list[Finding]:
             (f"http origin {item.prefix}", lambda item=item: _reachable(item.url, item.prefix))
             for item in config.http_origins
         ),
-        *((f"steering {url}", lambda url=url: _reachable(url, "/healthz")) for url in config.steering.urls),
+        *(
+            (f"steering {url}", lambda url=url: _reachable(url, "/healthz", config.steering))
+            for url in config.steering.urls
+        ),
         *((f"parent {item.id}", lambda item=item: _reachable(item.url, "/")) for item in config.parents),
         *(bgp.checks(config.bgp, Path(config.run_dir)) if config.bgp is not None else ()),
         ("open files", lambda: _open_files(config)),
@@ -109,13 +114,15 @@ def _changes(config: Config) -> str:
 def _keys(config: Config) -> str:
     if not config.auth.required:
         return "auth.required is false: anyone is served. For a lab only"
-    count = 0
-    for path in (config.auth.keys_file, config.auth.peers_file):
-        if path is not None:
-            count += len(KeyRing.from_jwks(Path(path).read_bytes()))
+    keys = TrustedKeys(config)
+    count = len(keys.ring)
+    if config.auth.peers_file is not None:
+        count += len(KeyRing.from_jwks(Path(config.auth.peers_file).read_bytes()))
+    if not count and keys.version is not None and config.steering.urls:
+        return "none yet: the first answer of steering to a heartbeat brings them"
     if not count:
         raise _Wrong("no key: every player would be refused")
-    return f"{count} public keys"
+    return f"{count} public keys" + (f", signed set {keys.version}" if keys.version else "")
 
 
 def _origin(config: Config) -> str:
@@ -126,9 +133,12 @@ def _origin(config: Config) -> str:
     return f"s3://{config.origin.bucket}: the catalog can be read"
 
 
-def _reachable(url: str, path: str) -> str:
+def _reachable(url: str, path: str, steering: Steering | None = None) -> str:
     """Whether something answers HTTP there, and whether its clock and ours agree."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if steering is not None and url.startswith("https://"):
+        handlers.append(urllib.request.HTTPSHandler(context=trust(steering)))
+    opener = urllib.request.build_opener(*handlers)
     try:
         with opener.open(url + path, timeout=5) as answer:
             date = answer.headers.get("Date")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import ssl
 import tempfile
 import time
 import urllib.error
@@ -19,12 +20,15 @@ from contracts import clientnetwork
 from contracts.documents import BadDocument, decode, encode
 from contracts.enrol import AUDIENCE, MAX_REPLY_BYTES, PATH, EnrolReply, EnrolRequest, tidy_code
 from contracts.fleet import PublicKey
+from contracts.keyset import root_ring_of
 from contracts.problem import Document
 from contracts.token import KeyRing
 from daemon.cli import CommandError, Exit
 from daemon.durable import replace_file
 from oca.config import Config
 from oca.identity import Identity
+from oca.steeringtls import trust
+from oca.trustedkeys import TrustedKeys
 
 _TIMEOUT_S: Final = 20
 
@@ -53,14 +57,19 @@ def enrol(config: Config, identity: Identity, code: str, url: str | None) -> lis
             "--enrol: not a code: 26 letters and digits are expected, as `steering enrol` prints them",
             Exit.USAGE,
         ) from None
-    files = [Path(name) for name in (config.auth.keys_file, config.auth.network_key_file) if name is not None]
+    auth = config.auth
+    files = [
+        Path(name) for name in (auth.keys_file, auth.network_key_file, auth.roots_file) if name is not None
+    ]
     for path in files:
         _check_writable(path)
-    reply = _ask(base, encode(request), identity)
+    reply = _ask(base, encode(request), identity, trust(config.steering))
     said = [f"{base}: {config.appliance} is enrolled"]
     if config.auth.keys_file is not None:
         _write(Path(config.auth.keys_file), reply.jwks, 0o644)
         said.append(f"{config.auth.keys_file}: steering's public keys")
+    if auth.roots_file is not None:
+        said.append(_keep_roots(config, Path(auth.roots_file), reply))
     if reply.network_key is not None:
         if config.auth.network_key_file is None:
             said.append("steering binds tokens to networks: set auth.network_key_file, and enrol again")
@@ -68,6 +77,19 @@ def enrol(config: Config, identity: Identity, code: str, url: str | None) -> lis
             _write(Path(config.auth.network_key_file), reply.network_key, 0o640)
             said.append(f"{config.auth.network_key_file}: steering's network key")
     return said
+
+
+def _keep_roots(config: Config, file: Path, reply: EnrolReply) -> str:
+    """What signs steering's keys from here on, and those in force."""
+    if reply.roots is None:
+        return "steering has no root key: make one there (`steering init`), and enrol again; or set no auth.roots_file"
+    _write(file, reply.roots, 0o644)
+    if reply.keyset is not None:
+        try:
+            TrustedKeys(config).take(reply.keyset)
+        except (BadDocument, OSError) as error:
+            raise CommandError(f"steering's key set is of no use: {error}") from None
+    return f"{file}: the root keys; steering's own come with heartbeats"
 
 
 def _base(config: Config, url: str | None) -> str:
@@ -91,7 +113,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _ask(base: str, body: bytes, identity: Identity) -> EnrolReply:
+def _ask(base: str, body: bytes, identity: Identity, tls: ssl.SSLContext) -> EnrolReply:
     request = urllib.request.Request(  # noqa: S310 - the scheme was checked
         base + PATH,
         body,
@@ -100,7 +122,9 @@ def _ask(base: str, body: bytes, identity: Identity) -> EnrolReply:
             "Content-Type": "application/json",
         },
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls), _NoRedirect
+    )
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as answer:
             raw = answer.read(MAX_REPLY_BYTES + 1)
@@ -108,6 +132,8 @@ def _ask(base: str, body: bytes, identity: Identity) -> EnrolReply:
         KeyRing.from_jwks(json.dumps(reply.jwks).encode())
         if reply.network_key is not None:
             clientnetwork.import_key(json.dumps(reply.network_key).encode())
+        if reply.roots is not None:
+            root_ring_of(json.dumps(reply.roots).encode())
     except urllib.error.HTTPError as error:
         raise CommandError(f"{base} answered {error.code}: {_detail(error.read(4096))}") from None
     except (OSError, urllib.error.URLError) as error:

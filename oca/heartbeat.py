@@ -30,7 +30,9 @@ from oca.config import Steering
 from oca.identity import Identity
 from oca.routejournal import RouteJournals
 from oca.status import Status, SteeringStatus
+from oca.steeringtls import trust_where_needed
 from oca.store.index import Index
+from oca.trustedkeys import TrustedKeys
 from oca.vouching import Vouching
 
 log = logging.getLogger("oca.heartbeat")
@@ -69,6 +71,14 @@ class Heart:
         self.routes = RouteJournals(lambda: secrets.randbits(48) + 1)
         self.newest_plan: str | None = None
         """The newest plan version that steering knows of."""
+        self._keys: TrustedKeys | None = None
+        self._on_keys: Callable[[bytes | None], None] = lambda _: None
+        self._tls = trust_where_needed(config)
+
+    def follow(self, keys: TrustedKeys, on_keys: Callable[[bytes | None], None]) -> None:
+        """From now on key sets that steering answers with go to ``keys``, and what is in force to ``on_keys``."""
+        self._keys, self._on_keys = keys, on_keys
+        on_keys(keys.jwks)
 
     async def run(self) -> None:
         """Beats until cancelled."""
@@ -138,6 +148,7 @@ class Heart:
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=max(1.0, self._config.heartbeat_interval_s)),
             allow_redirects=False,
+            ssl=self._tls,
         ) as answer:
             raw = await answer.content.read(MAX_REPLY_BYTES + 1)
             if session is not None and answer.status in _NOT_BELIEVED:
@@ -157,6 +168,8 @@ class Heart:
         self.newest_plan = reply.plan
         if reply.revocations is not None:
             self._revoked(url, reply.revocations)
+        if reply.keys is not None and self._keys is not None and self._keys.offered(reply.keys, url):
+            self._on_keys(self._keys.jwks)
 
     def _revoked(self, url: str, list_: Revocations) -> None:
         """Each steering revokes what it has signed; what one of them revoked is revoked."""
@@ -186,6 +199,7 @@ class Heart:
             ),
             plan=self._progress(status),
             players=status.players,
+            keys=None if self._keys is None else self._keys.version,
         )
 
     def _progress(self, status: Status) -> PlanProgress | None:

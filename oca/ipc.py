@@ -15,6 +15,7 @@ keyed by object, not by request, so that any number of players waiting in one wo
       | <--------------------------- Sync(n)
       | Synced(n)           ------------------>  what was told before Sync has taken effect here
       | <--------------- Revoke(sessions)        tokens that are worth nothing any more
+      | <--------------------- Keys(jwks)        what tokens are checked with from now on
       | Report(...)         ------------------>  once a second: what was counted since the last
 
 Of responses that may change they speak in `oca.httpcache.messages`, over the same line.
@@ -180,9 +181,15 @@ class Revoke(msgspec.Struct, frozen=True, tag="revoke"):
     sessions: frozenset[str]
 
 
+class Keys(msgspec.Struct, frozen=True, tag="keys"):
+    """From now on viewers' tokens are checked with these public keys (a JWK Set), and no others."""
+
+    jwks: bytes
+
+
 ToStore: TypeAlias = Locate | Want | Report | Fault | Synced | messages.ToStore
 ToEdge: TypeAlias = (
-    Found | Ready | Complete | Failed | Forget | Disks | Sync | Drain | Revoke | messages.ToEdge
+    Found | Ready | Complete | Failed | Forget | Disks | Sync | Drain | Revoke | Keys | messages.ToEdge
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -137,6 +137,10 @@ class Status(msgspec.Struct, frozen=True):
     players: Annotated[Players | None, Meta(description="null: none of late, or tokens are not required")] = (
         None
     )
+    keys: Annotated[
+        int | None,
+        Meta(description="version of steering's signed key set, 0: none yet; null: keys are files"),
+    ] = None
 
 
 class Purged(msgspec.Struct, frozen=True):

@@ -188,6 +188,7 @@ class Api:
                         routes_worse=differ.get(box.id, 0),
                         routes_refused=announced.refused(site.id),
                         players=beat.players if beat else None,
+                        keys=beat.keys if beat else None,
                     )
                 )
         return as_json(
@@ -199,6 +200,7 @@ class Api:
                 self.content_error,
                 self.view.content.refused,
                 self._isolated_s(now),
+                None if self.frequent.keyset is None else self.frequent.keyset.version,
             )
         )
 

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import time
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from steering.config import load_config
 from steering.enrolcommands import add_enrol_command, revoke_appliance
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
+from steering.keyset import load_root, make_root, sign
 from steering.report import ApplianceReport, Explanation, FleetReport
 from steering.rotation import add_rotate_command
 
@@ -32,6 +34,7 @@ _MAX_ANSWER_BYTES: Final = 64 << 20
 _TIMEOUT_S: Final = 10
 _NETWORKS_SHOWN: Final = 3
 """Of each appliance, the worst ones."""
+_NAMED: Final = 10
 _DEFAULT_CONFIG = Path("/etc/nearcast/steering.yaml")
 
 
@@ -94,12 +97,18 @@ def _init(arguments: argparse.Namespace) -> int:
     paths = Paths(Path(config.state_dir))
     try:
         key = make(paths, new_api_key=arguments.new_key)
+        make_root(paths)
+        if paths.root.exists() and not paths.keyset.exists():
+            sign(paths, [load_root(paths.root)], time.time())
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from None
     if arguments.json:
-        print_json({"api_key": key, "jwks": str(paths.public)})
+        print_json({"api_key": key, "jwks": str(paths.public), "roots": str(paths.roots)})
     else:
         print(f"{paths.public}: public keys; copy it to every appliance (auth.keys_file)")
+        print(
+            f"{paths.roots}: what signs them; with it (auth.roots_file) an appliance learns of later ones itself"
+        )
         print(f"API key, shown this once: {key}" if key else "API keys exist; --new-key adds one")
     return Exit.DONE
 
@@ -141,6 +150,10 @@ def _fleet(arguments: argparse.Namespace) -> int:
         _print_starving(box)
     if answer.isolated_s is not None:
         print(f"\nnobody was heard for {answer.isolated_s} s: answers are given from what was known before")
+    behind = [box.id for box in answer.appliances if box.keys is not None and box.keys < (answer.keys or 0)]
+    if behind:
+        more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
+        print(f"\nkeys of version {answer.keys} have not come to {', '.join(behind[:_NAMED])}{more}")
     print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")
     if answer.content_error is not None:
         kept = "" if answer.content_age_s is None else f"; what was read {answer.content_age_s} s ago stays"

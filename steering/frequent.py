@@ -12,6 +12,7 @@ import msgspec
 from contracts import heartbeat, steer
 from contracts.beatsession import claimed
 from contracts.documents import BadDocument, decode
+from contracts.keyset import SignedKeySet
 from contracts.problem import Problem
 from contracts.token import KeyRing, Speaker, TokenRefused, verify_identity
 from steering.answering import Answering
@@ -19,6 +20,7 @@ from steering.apikeys import ApiKey, Scope, find_api_key
 from steering.beatsessions import BeatSessions, Vouched
 from steering.budget import Budget
 from steering.fleet import Replayed
+from steering.keyset import Published
 from steering.metrics import Metrics
 from steering.request import Refused, bad_field
 from steering.revocations import RevocationList
@@ -47,6 +49,8 @@ class Frequent:
         """To other replicas, where there are some."""
         self.pressed: Callable[[], bool] = lambda: False
         """Whether starts wait for their turn."""
+        self.keyset: Published | None = None
+        """What appliances check viewers' tokens with, where a root key signed it."""
         self._catching_up: asyncio.Task[None] | None = None
 
     def replace_keys(self, keys: Iterable[ApiKey]) -> None:
@@ -112,8 +116,14 @@ class Frequent:
             session = self.sessions.open(beat.appliance, beat.hello, now)
         news = self._revocations.news(beat.revocations)
         serial = view.routes.serial(beat.appliance)
-        reply = heartbeat.HeartbeatReply(state.value, view.content.plan, news, serial, session)
+        keys = self._keys_for(beat.keys)
+        reply = heartbeat.HeartbeatReply(state.value, view.content.plan, news, serial, session, keys)
         return _encode(reply) + b"\n"
+
+    def _keys_for(self, known: int | None) -> SignedKeySet | None:
+        """The key set, for an appliance that takes it from us and has an older one."""
+        mine = self.keyset
+        return None if mine is None or known is None or known >= mine.version else mine.signed
 
     async def _catch_up(self) -> None:
         """A full table takes seconds, and answers wait for none of it: where starts wait, it takes a fifth of the time."""

@@ -42,6 +42,20 @@ class Paths:
         return self.state_dir / "signing.jwks"
 
     @property
+    def root(self) -> Path:
+        """Signs the set of public keys for appliances; may lie elsewhere."""
+        return self.state_dir / "root.jwk"
+
+    @property
+    def roots(self) -> Path:
+        return self.state_dir / "root.jwks"
+
+    @property
+    def keyset(self) -> Path:
+        """The public keys as the root key signed them last."""
+        return self.state_dir / "keyset.json"
+
+    @property
     def network(self) -> Path:
         return self.state_dir / "network.jwk"
 

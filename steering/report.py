@@ -35,6 +35,8 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     """Prefixes that appliances of its site announce and may not (``may_announce`` of the fleet file)."""
     players: Players | None = None
     """How many sessions it had of late, how many of these starved, and of which networks; None: it did not say."""
+    keys: int | None = None
+    """The version of the signed key set that it has; None: its keys are files, or it is an older one."""
 
 
 class FleetReport(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class FleetReport(msgspec.Struct, frozen=True):
     refused_documents: dict[str, str]
     isolated_s: float | None = None
     """For how long nobody was heard of a fleet that was: answers are given from what was known. None: not so."""
+    keys: int | None = None
+    """The version of the signed key set that appliances are given; None: there is no root key."""
 
 
 class ConsideredReport(msgspec.Struct, frozen=True):

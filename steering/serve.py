@@ -37,6 +37,7 @@ from steering.fleet import FleetView
 from steering.geo import GeoIp
 from steering.health import TICK_S, Health
 from steering.keys import Paths, Signer, load_public
+from steering.keyset import Published, load_keyset, public_roots, unsigned
 from steering.manifests import Manifests
 from steering.memory import Memory
 from steering.prober import Prober, look_up
@@ -78,6 +79,7 @@ def serve(config: Config) -> int:
         raise CommandError(f"listen: {config.listen}: {error.strerror}") from None
     manifests = Manifests(lambda key: _aside(reader.manifest, key))
     api = Api(config, view, signer, api_keys, manifests, load_public(paths))
+    api.frequent.keyset = _keyset(paths)
     uvloop.run(_run(config, api, reader, sock))
     return 0
 
@@ -179,7 +181,21 @@ async def _recall(config: Config, api: Api, store: Store) -> Memory:
 def _needs(paths: Paths, *, bind_networks: bool) -> EnrolReply:
     """Read anew each time: keys rotate."""
     network = json.loads(paths.network.read_bytes()) if bind_networks else None
-    return EnrolReply(json.loads(paths.public.read_bytes()), network)
+    keyset = load_keyset(paths)
+    return EnrolReply(
+        json.loads(paths.public.read_bytes()),
+        network,
+        public_roots(paths),
+        None if keyset is None else keyset.signed,
+    )
+
+
+def _keyset(paths: Paths) -> Published | None:
+    """Raises `ConfigError`."""
+    differ = unsigned(paths)
+    if differ:
+        event(log, "keys not signed: run `steering rotate sign`", logging.WARNING, keys=differ)
+    return load_keyset(paths)
 
 
 def _recall_content(config: Config, api: Api) -> Callable[[Content], None]:
@@ -284,12 +300,13 @@ async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
             api_keys = load_api_keys(paths.api_keys)
             signer = Signer.load(paths, bind_networks=config.bind_networks)
             public_keys = load_public(paths)
+            keyset = _keyset(paths)
         except ConfigError as error:
             event(log, "reload refused, fleet and API keys stay as they were", logging.ERROR, why=str(error))
             continue
         api.view.replace(roster)
         api.frequent.replace_keys(api_keys)
-        api.answering.signer, api.players.keys = signer, public_keys
+        api.answering.signer, api.players.keys, api.frequent.keyset = signer, public_keys, keyset
         event(log, "reloaded", appliances=len(roster.appliances), api_keys=len(api_keys))
 
 

@@ -119,6 +119,20 @@ class Authoriser:
         self._routes.clear()
         return True
 
+    def rekey(self, keys: KeyRing) -> bool:
+        """From now on tokens are checked with ``keys``, steering's; whether one of before is not among them.
+
+        Then whatever the caller remembers of granted requests may hold no longer.
+        """
+        gone = [kid for kid in self._keys.kids() if not self._keys.same(kid, keys)]
+        self._keys = keys
+        # A token of a key that has come only now was refused a moment ago.
+        self._refusals.clear()
+        if gone:
+            self._grants.clear()
+            self._routes.clear()
+        return bool(gone)
+
     def _bearer(self, token: str, key: str, now: float, trusted: bool) -> Route:
         """A viewer's token, or the identity of an appliance of the tier below."""
         try:

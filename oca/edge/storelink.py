@@ -58,11 +58,13 @@ class StoreLink(asyncio.Protocol):
         files: Files,
         on_drain: Callable[[bool], None],
         on_revoke: Callable[[frozenset[str]], None],
+        on_keys: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._path = path
         self._files = files
         self._on_drain = on_drain
         self._on_revoke = on_revoke
+        self._on_keys = on_keys
         self._transport: asyncio.Transport | None = None
         self._unframer = Unframer()
         self._locating: dict[str, list[Callable[[OpenFile | Outcome], None]]] = {}
@@ -256,6 +258,8 @@ class StoreLink(asyncio.Protocol):
         """What is not about the catalog's objects."""
         if isinstance(message, ipc.Revoke):
             self._on_revoke(message.sessions)
+        elif isinstance(message, ipc.Keys):
+            self._on_keys(message.jwks)
         elif isinstance(message, ipc.Drain):
             self._on_drain(message.on)
         elif self.shared is not None and isinstance(message, messages.ToEdge):

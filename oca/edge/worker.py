@@ -27,6 +27,7 @@ from oca.edge.poller import Poller
 from oca.edge.repeat import Recalled, Repeats, cut
 from oca.edge.shared import Shared
 from oca.edge.storelink import StoreLink
+from oca.trustedkeys import TrustedKeys, keys_in
 
 GRACE_S: Final = 2.0
 """A request may be on its way to an idle connection: who sends one within this is answered, not cut."""
@@ -62,13 +63,15 @@ class Worker:
         self.poller = Poller(self.loop)
         self.repeats = Repeats()
         self.files = Files([disk.path for disk in config.disks], self._fault, config.disk_timeout_s)
-        self.store = StoreLink(Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain, self._revoke)
+        self.store = StoreLink(
+            Path(config.run_dir) / ipc.SOCKET_NAME, self.files, self._drain, self._revoke, self._rekey
+        )
         self.shared = Shared(self, config) if config.http_origins else None
         self.store.shared = self.shared
         self.authoriser = Authoriser(
             config.appliance,
-            _keys(config.auth.keys_file),
-            _keys(config.auth.peers_file),
+            TrustedKeys(config).ring,
+            keys_in(config.auth.peers_file),
             required=config.auth.required,
             network_key=_network_key(config.auth.network_key_file),
         )
@@ -156,6 +159,10 @@ class Worker:
         if self.authoriser.revoke(sessions):
             self.repeats.clear()
 
+    def _rekey(self, jwks: bytes) -> None:
+        if self.authoriser.rekey(KeyRing.from_jwks(jwks)):
+            self.repeats.clear()
+
     def close_idle(self) -> None:
         """While draining: closes every connection that nobody waits on."""
         for connection in tuple(self.connections) if self.draining else ():
@@ -164,18 +171,6 @@ class Worker:
 
     def _fault(self, key: str, disk: str, number: int) -> None:
         self.store.send(ipc.Fault(key, disk, number))
-
-
-def _keys(path: str | None) -> KeyRing:
-    """The public keys in a JWK Set; raises `ConfigError`."""
-    if path is None:
-        return KeyRing({})
-    try:
-        return KeyRing.from_jwks(Path(path).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _network_key(path: str | None) -> OctKey | None:

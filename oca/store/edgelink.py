@@ -43,6 +43,7 @@ class EdgeLinks:
         self.traffic = Traffic()
         self.draining = False
         self._revoked = ipc.Revoke(frozenset())
+        self._keys: ipc.Keys | None = None
         self._nobody = asyncio.Event()
         self._nobody.set()
         self._syncs = 0
@@ -102,6 +103,12 @@ class EdgeLinks:
         self._revoked = ipc.Revoke(sessions)
         self.tell(self._revoked)
 
+    def rekey(self, jwks: bytes | None) -> None:
+        """``jwks`` is what a worker, now and later, checks viewers' tokens with; None: its own file."""
+        if jwks is not None:
+            self._keys = ipc.Keys(jwks)
+            self.tell(self._keys)
+
     def tell(self, message: ipc.ToEdge) -> None:
         frame = pack(ipc.encode(message))
         for link in self._links:
@@ -112,6 +119,8 @@ class EdgeLinks:
         self._nobody.clear()
         link.send(self._store.in_service())
         link.send(self._revoked)
+        if self._keys is not None:
+            link.send(self._keys)
         if self.draining:
             link.send(ipc.Drain(True))
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
 from oca import ipc
+from oca.status import ServedCount
 from oca.tier import Tier
 
 _REMEMBERED: Final = 200_000
@@ -67,6 +68,11 @@ class Served:
             # Begun before a restart of ours, or by the fill agent.
             cause = Cause.NOT_FILLED if planned else Cause.NOT_PLANNED
         self.misses[cause].add(touch.misses, touch.miss_bytes)
+
+
+def served(counts: Mapping[Cause, Count] | Mapping[Tier, Count]) -> dict[str, ServedCount]:
+    """As `/v1/status` says it."""
+    return {what.value: ServedCount(count.requests, count.bytes) for what, count in counts.items()}
 
 
 def _note(notes: OrderedDict[int, Cause], key: str, cause: Cause) -> None:

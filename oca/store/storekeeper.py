@@ -29,7 +29,7 @@ from oca.heartbeat import Heart
 from oca.identity import Identity
 from oca.ipc import SOCKET_NAME
 from oca.routes import RouteFeed
-from oca.status import HitRatio, ObjectStatus, PlanStatus, Purged, ServedCount, Status, UpstreamStatus
+from oca.status import HitRatio, ObjectStatus, PlanStatus, Purged, Status, UpstreamStatus
 from oca.store.catalog import CatalogView
 from oca.store.census import Census
 from oca.store.deliverylog import DeliveryLog
@@ -45,13 +45,14 @@ from oca.store.mover import Mover
 from oca.store.operations import Operations
 from oca.store.pull import Puller
 from oca.store.scrubber import Scrubber
-from oca.store.served import Cause, Count
+from oca.store.served import Cause, served
 from oca.store.settle import settle
 from oca.store.shared import shared_cache
 from oca.store.store import Store
 from oca.store.tiering import Tiering
 from oca.store.upstream import NoBucket, OriginUpstream, ParentUpstream, Upstream, client_session
 from oca.store.watermarks import Watermarks
+from oca.trustedkeys import TrustedKeys
 
 log = logging.getLogger("oca.store")
 
@@ -121,6 +122,8 @@ class Storekeeper:
             self.store, self._remember_plan, lambda audience: identity.token(audience, time.time())
         )
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
+        self.keys = TrustedKeys(config)
+        self.heart.follow(self.keys, self.links.rekey)
         self.routes = (
             RouteFeed(Path(config.run_dir), config.bgp.grace_s, self._rerouted) if config.bgp else None
         )
@@ -307,8 +310,8 @@ class Storekeeper:
             tx_bps=self._tx_bps(),
             requests=counters.requests,
             hit_ratio=HitRatio.of(counters),
-            hits={tier.value: _served(count) for tier, count in self.store.served.hits.items()},
-            misses={cause.value: _served(count) for cause, count in self.store.served.misses.items()},
+            hits=served(self.store.served.hits),
+            misses=served(self.store.served.misses),
             disks=self.census.disks(),
             plan=self._plan_status(),
             incomplete=len(self.store.incomplete),
@@ -329,6 +332,7 @@ class Storekeeper:
             delivery=self.delivery.status() if self.delivery is not None else None,
             routes=self.routes.summary() if self.routes is not None else None,
             players=self.links.votes.players(),
+            keys=self.keys.version,
         )
 
     def _state(self) -> Literal["starting", "serving", "draining"]:
@@ -374,10 +378,6 @@ class Storekeeper:
                 key, item.size, item.etag, disk, False, pinned, begun.verified, begun.slices, 0
             )
         return None
-
-
-def _served(count: Count) -> ServedCount:
-    return ServedCount(count.requests, count.bytes)
 
 
 def _installed() -> bool:

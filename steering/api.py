@@ -16,8 +16,10 @@ from contracts.documents import BadDocument, decode
 from contracts.problem import Problem
 from contracts.token import KeyRing
 from daemon.log import event
+from steering.admission import Admission
 from steering.answering import Answering
 from steering.apikeys import ApiKey, Scope
+from steering.certified import Credentials, certified
 from steering.config import Config
 from steering.enrolling import Enrolling
 from steering.enrolment import ApplianceKeys
@@ -67,10 +69,9 @@ class Api:
         """Of appliances; what the store says of them is put in by `serve`."""
         self.enrolling: Enrolling | None = None
         self.metrics = Metrics()
-        self.frequent = Frequent(
-            self.answering, self.metrics, self.revocations, self.keys, config.requests_per_s
-        )
-        self.frequent.replace_keys(api_keys)
+        self.admission = Admission(config, self.answering.sessions, self.metrics)
+        self.admission.replace(api_keys)
+        self.frequent = Frequent(self.answering, self.metrics, self.revocations, self.keys, self.admission)
         self.content_error: str | None = "not read yet"
         self.content_read_at: float | None = None
         """When S3 was last read without an error (monotonic seconds)."""
@@ -114,7 +115,7 @@ class Api:
 
     def _caller(self, request: web.Request, scope: Scope) -> None:
         """Lets a caller whose key permits it pass, at its rate; raises `Refused`."""
-        self.frequent.admit(bearer(request), scope)
+        self.admission.admit(_credentials(request), scope)
 
     async def _steer(self, request: web.Request) -> web.Response:
         """The body is JSON whatever its Content-Type says; a browser cannot send it without the key."""
@@ -282,3 +283,7 @@ class Api:
 
     async def _openapi(self, _: web.Request) -> web.Response:
         return as_json(openapi())
+
+
+def _credentials(request: web.Request) -> Credentials:
+    return bearer(request) if "Authorization" in request.headers else certified(request.transport)

@@ -1,4 +1,5 @@
-"""Who may ask steering for what: API keys with a name, scopes and perhaps an end, kept as hashes.
+"""Who may ask steering for what: callers with a name, scopes and perhaps an end. Each shows an API key, of which the
+hash is kept, or a client certificate (mTLS), of which a name is.
 
 A key is changed without a pause: add another, let the caller move to it, remove the first. SIGHUP reads them.
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 import enum
 import fcntl
 import hashlib
-import hmac
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +27,15 @@ MAX_KEYS: Final = 1000
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
 
 
+CertificateName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(DNS|URI|email|CN):[!-~]{1,255}\Z",
+        description="a subject alternative name with its kind; CN where there is none",
+    ),
+]
+
+
 class Scope(enum.Enum):
     """What a key permits. A playback service needs the first alone."""
 
@@ -38,12 +47,19 @@ class Scope(enum.Enum):
 EVERY_SCOPE: Final = tuple(Scope)
 
 
-class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     name: Name
-    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="SHA-256 in hex")]
+    hash: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="SHA-256 in hex")] | None = None
+    """Of the key; None: a certificate stands for it."""
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=len(Scope))] = EVERY_SCOPE
     expires_at: Annotated[int, Meta(ge=0)] | None = None
     """Seconds since 1970; None: never."""
+    certificate: CertificateName | None = None
+    """A name in the client certificate that stands for the key."""
+
+    def __post_init__(self) -> None:
+        if (self.hash is None) is (self.certificate is None):
+            raise ValueError(f"{self.name}: either hash or certificate is expected")
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,12 +99,26 @@ def add_api_key(
     def added(keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
         taken = {known.name for known in keys}
         chosen = name or next(free for at in range(1, MAX_KEYS + 2) if (free := f"key-{at}") not in taken)
-        if chosen in taken:
-            raise KeyExists(chosen)
-        return (*keys, ApiKey(chosen, hash_api_key(key), scopes, expires_at))
+        return _with(keys, ApiKey(chosen, hash_api_key(key), scopes, expires_at))
 
     _change(file, added)
     return key
+
+
+def add_certificate(
+    file: Path, name: str, certificate: str, scopes: tuple[Scope, ...], expires_at: int | None
+) -> None:
+    """Whoever shows a client certificate with this name in it. Raises `KeyExists`, `ConfigError`, OSError."""
+    _change(file, lambda keys: _with(keys, ApiKey(name, None, scopes, expires_at, certificate)))
+
+
+def _with(keys: tuple[ApiKey, ...], new: ApiKey) -> tuple[ApiKey, ...]:
+    """Raises `KeyExists`."""
+    if any(known.name == new.name for known in keys):
+        raise KeyExists(new.name)
+    if any(known.certificate == new.certificate for known in keys if known.certificate is not None):
+        raise KeyExists(str(new.certificate))
+    return (*keys, new)
 
 
 def remove_api_key(file: Path, name: str) -> None:
@@ -127,11 +157,26 @@ def hash_api_key(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
-def find_api_key(key: str, known: Iterable[ApiKey], now: float) -> ApiKey | None:
-    """Which of ``known`` it is, unless it has ended. Takes as long whichever it is, and when none is."""
-    digest = hash_api_key(key)
-    found = None
-    for item in known:
-        if hmac.compare_digest(item.hash, digest):
-            found = item
+class Callers:
+    """All of them, found by what they show."""
+
+    def __init__(self, known: Iterable[ApiKey]) -> None:
+        entries = tuple(known)
+        self._by_hash = {item.hash: item for item in entries if item.hash is not None}
+        self._by_name = {item.certificate: item for item in entries if item.certificate is not None}
+
+    def of_key(self, key: str, now: float) -> ApiKey | None:
+        """Whose key it is, unless it has ended.
+
+        How long the look-up takes says something of the digest, and nobody can choose a key by its digest.
+        """
+        return _unless_ended(self._by_hash.get(hash_api_key(key)), now)
+
+    def of_certificate(self, names: Iterable[str], now: float) -> ApiKey | None:
+        """Who is meant by the names in a client certificate; the first that is known."""
+        found = next((self._by_name[name] for name in names if name in self._by_name), None)
+        return _unless_ended(found, now)
+
+
+def _unless_ended(found: ApiKey | None, now: float) -> ApiKey | None:
     return None if found is None or (found.expires_at is not None and now >= found.expires_at) else found

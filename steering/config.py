@@ -33,6 +33,31 @@ class Store(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("store: servers: they are for engine: nats")
 
 
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The port over TLS; without it a proxy before us has the certificate. SIGHUP reads the files again."""
+
+    certificate_file: Annotated[str, Meta(pattern="^/", description="PEM: the certificate, then its chain")]
+    key_file: Annotated[str, Meta(pattern="^/", description="PEM: the certificate's private key")]
+    client_ca_file: Annotated[str, Meta(pattern="^/")] | None = None
+    """PEM: who signs callers' certificates (mTLS); `steering keys add NAME --certificate` says what each may do."""
+    minimum: Literal["1.2", "1.3"] = "1.3"
+    """1.2 only where players that ask for steering manifests are too old for 1.3."""
+    handshake_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10
+
+
+class ClientNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What viewers of one IPv4 /24 or IPv6 /48 may start, whoever asks for them: against enumeration."""
+
+    titles_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 20.0
+    """Starts of titles that the network has not asked for of late."""
+    starts_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 400.0
+    """Starts of those that it has: all behind a carrier's NAT start one title at midnight."""
+    burst_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    """At once it may have what these seconds give: 600 titles, or 12,000 starts."""
+    networks: Annotated[int, Meta(ge=1, le=10_000_000)] = 65_536
+    """Remembered, at about 250 bytes; the longest silent is forgotten first."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fleet: Annotated[str, Meta(description="path of the fleet file")]
     origin: S3Config
@@ -55,7 +80,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     manifest_ttl_s: Annotated[int, Meta(ge=1, le=3600)] = 30
     """How soon a player that steers by itself asks again for the order of its appliances."""
     requests_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 1000.0
-    """Of one API key."""
+    """Of one API key, or client certificate."""
+    reads_per_s: Annotated[float, Meta(gt=0, le=1e6)] = 5.0
+    """Of one key: /v1/fleet and /v1/explain, which look at every appliance. Four seconds' worth at once."""
+    client_networks: ClientNetworks | None = ClientNetworks()
+    """null sets no bound."""
+    trusted_proxies: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    """Networks whose X-Forwarded-For is believed: who enrols is told apart by it. Our own address is not among them."""
+    tls: Tls | None = None
     plan_key: (
         Annotated[str, Meta(pattern="^/", description="JWK Set with the planner's public key")] | None
     ) = None
@@ -71,6 +103,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"listen: {host!r} is not an IPv4 or IPv6 address") from None
         if not 1 <= port <= 65535:
             raise ValueError(f"listen: {port} is not a port: 1 to 65535")
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"trusted_proxies: {network!r}: {error}") from None
 
     @property
     def address(self) -> tuple[str, int]:

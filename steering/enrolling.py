@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from contracts.token import KeyRing, TokenRefused, verify_identity
 from daemon.log import event
 from steering.budget import Budget
 from steering.enrolment import Outcome, enrol, public_key
+from steering.forwarded import IPNetwork, asker
 from steering.request import Refused, bad_field, bearer, read_body
 from steering.store import Entry, Kind, Store, StoreError
 
@@ -31,7 +32,10 @@ _MAX_NETWORKS: Final = 4096
 
 
 class Enrolling:
-    """``known``: whether the fleet file has an appliance. ``needs``: what an appliance is given. ``changed`` hears of its key."""
+    """``known``: whether the fleet file has an appliance. ``needs``: what an appliance is given. ``changed`` hears of its key.
+
+    ``proxies`` are believed to say who asks; ``limited`` hears of who asked too often.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,11 @@ class Enrolling:
         known: Callable[[str], bool],
         needs: Callable[[], contract.EnrolReply],
         changed: Callable[[str, Entry | None], None],
+        proxies: Sequence[IPNetwork] = (),
+        limited: Callable[[], None] = lambda: None,
     ) -> None:
+        self._proxies = proxies
+        self._limited = limited
         self._changed = changed
         self._store = store
         self._known = known
@@ -49,7 +57,8 @@ class Enrolling:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Raises `Refused`."""
-        self._spend(request.remote or "")
+        remote = asker(request.remote or "", request.headers.getall("X-Forwarded-For", []), self._proxies)
+        self._spend(remote)
         token = bearer(request)
         if not token:
             raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
@@ -74,9 +83,9 @@ class Enrolling:
             event(log, "enrolment failed", logging.ERROR, appliance=asked.appliance, why=str(error))
             raise Refused(Problem.UNAVAILABLE, "the key cannot be kept now", retry_s=5) from None
         if outcome is Outcome.REFUSED:
-            event(log, "enrolment refused", logging.WARNING, appliance=asked.appliance, remote=request.remote)
+            event(log, "enrolment refused", logging.WARNING, appliance=asked.appliance, remote=remote)
             raise Refused(Problem.IDENTITY_REFUSED, outcome.value)
-        event(log, "appliance enrolled", appliance=asked.appliance, remote=request.remote)
+        event(log, "appliance enrolled", appliance=asked.appliance, remote=remote)
         return web.Response(
             body=msgspec.json.encode(needs) + b"\n",
             content_type="application/json",
@@ -110,6 +119,7 @@ class Enrolling:
         self._networks.move_to_end(name)
         wait_s = budget.take(now) or self._all.take(now)
         if wait_s:
+            self._limited()
             raise Refused(Problem.RATE, retry_s=wait_s)
 
 

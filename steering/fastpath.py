@@ -22,16 +22,17 @@ from typing import Final, cast
 from aiohttp import web
 
 from contracts.steer import MAX_REQUEST_BYTES
+from steering.certified import Certified, Credentials, certified
 from steering.request import BODY_S
 from steering.startqueue import StartQueue
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """From the bearer's credentials and the body to the answer's body (JSON); both raise `Refused`."""
+    """From the credentials and the body to the answer's body (JSON); both raise `Refused`."""
 
-    beat: Callable[[str | None, bytes], bytes]
-    start: Callable[[str | None, bytes, float], bytes]
+    beat: Callable[[Credentials, bytes], bytes]
+    start: Callable[[Credentials, bytes, float], bytes]
     """Hears too when the question arrived, by the queue's clock."""
     busy: Callable[[], Exception]
     """What a start is refused with that cannot have its turn."""
@@ -77,6 +78,7 @@ class FastPath(asyncio.Protocol):
         self._unread = False
         """It does not read its answers: what it asks is not read either."""
         self._paused = False
+        self._certified: Certified | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -84,6 +86,7 @@ class FastPath(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own kind, which has no such base
+        self._certified = certified(transport)
         self._open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -115,7 +118,7 @@ class FastPath(asyncio.Protocol):
         if len(self._held) > _MAX_HELD_BYTES:
             self._read_or_not()
 
-    def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
+    def answer(self, credentials: Credentials, body: bytes, arrived_at: float) -> None:
         """A start has its turn."""
         if self._transport is not None:
             try:
@@ -178,7 +181,7 @@ class FastPath(asyncio.Protocol):
         found = _head(data[:end]) if end < 8192 else None
         if found is None:
             return _HAND_OVER
-        credentials: str | None = None
+        credentials: Credentials = self._certified
         length = -1
         seen = set()
         for raw_name, value in _field(found[2]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,10 +15,11 @@ from contracts.documents import BadDocument, decode
 from contracts.keyset import SignedKeySet
 from contracts.problem import Problem
 from contracts.token import KeyRing, Speaker, TokenRefused, verify_identity
+from steering.admission import Admission
 from steering.answering import Answering
-from steering.apikeys import ApiKey, Scope, find_api_key
+from steering.apikeys import Scope
 from steering.beatsessions import BeatSessions, Vouched
-from steering.budget import Budget
+from steering.certified import Certified, Credentials
 from steering.fleet import Replayed
 from steering.keyset import Published
 from steering.metrics import Metrics
@@ -35,7 +36,7 @@ class Frequent:
         metrics: Metrics,
         revocations: RevocationList,
         keys: KeyRing,
-        requests_per_s: float,
+        admission: Admission,
     ) -> None:
         """``keys`` are the appliances'."""
         self._answering = answering
@@ -43,8 +44,7 @@ class Frequent:
         self._revocations = revocations
         self._keys = keys
         self.sessions = BeatSessions(keys)
-        self._requests_per_s = requests_per_s
-        self._budgets: dict[ApiKey, Budget] = {}
+        self._admission = admission
         self.pass_on: Callable[[heartbeat.Heartbeat, float], None] | None = None
         """To other replicas, where there are some."""
         self.pressed: Callable[[], bool] = lambda: False
@@ -53,38 +53,24 @@ class Frequent:
         """What appliances check viewers' tokens with, where a root key signed it."""
         self._catching_up: asyncio.Task[None] | None = None
 
-    def replace_keys(self, keys: Iterable[ApiKey]) -> None:
-        """Other API keys are in force; those who stay keep what they have left to ask."""
-        rate = self._requests_per_s
-        self._budgets = {key: self._budgets.get(key) or Budget(rate, rate) for key in keys}
-
-    def admit(self, key: str | None, scope: Scope) -> None:
-        """Lets a caller whose key permits it pass, at its rate; raises `Refused`."""
-        known = None if key is None else find_api_key(key, self._budgets, time.time())
-        if known is None:
-            raise Refused(Problem.UNAUTHORISED)
-        if scope not in known.scopes:
-            raise Refused(Problem.SCOPE, f"the key {known.name} does not have the scope {scope.value}")
-        wait_s = self._budgets[known].take(time.monotonic())
-        if wait_s:
-            raise Refused(Problem.RATE, retry_s=wait_s)
-
     def start(self, raw: bytes, arrived_at: float) -> bytes:
         """The candidates of an admitted caller's question, which came then (monotonic); raises `Refused`."""
         try:
             asked = decode(raw, steer.SteerRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES)
-            return _encode(self._answering.steer(asked, time.monotonic(), time.time())) + b"\n"
+            now, wall = time.monotonic(), time.time()
+            self._admission.admit_client(asked, now, wall)
+            return _encode(self._answering.steer(asked, now, wall)) + b"\n"
         except BadDocument as error:
             raise bad_field(error.why) from None
         finally:
             self._metrics.decided(time.monotonic() - arrived_at)
 
-    def speaker(self, credentials: str | None) -> Speaker | Vouched:
+    def speaker(self, credentials: Credentials) -> Speaker | Vouched:
         """Who speaks, by the credentials alone: only who is in the fleet may have us hold megabytes.
 
         Raises `Refused`.
         """
-        if not credentials:
+        if not credentials or isinstance(credentials, Certified):
             raise Refused(Problem.IDENTITY_MISSING, "an identity token is expected as Bearer")
         claim = claimed(credentials)
         if claim is not None:
@@ -132,10 +118,10 @@ class Frequent:
             await asyncio.sleep(4 * (time.monotonic() - began) if self.pressed() else 0)
             began = time.monotonic()
 
-    def take_start(self, credentials: str | None, raw: bytes, arrived_at: float) -> bytes:
-        """`admit` and `start`, counted."""
+    def take_start(self, credentials: Credentials, raw: bytes, arrived_at: float) -> bytes:
+        """Admits and answers, counted."""
         with self._metrics.answering():
-            self.admit(credentials, Scope.STEER)
+            self._admission.admit(credentials, Scope.STEER)
             return self.start(raw, arrived_at)
 
     def busy(self) -> Refused:
@@ -143,7 +129,7 @@ class Frequent:
         self._metrics.shed()
         return self._answering.busy()
 
-    def take_beat(self, credentials: str | None, raw: bytes) -> bytes:
+    def take_beat(self, credentials: Credentials, raw: bytes) -> bytes:
         """`speaker` and `beat`, counted."""
         with self._metrics.hearing():
             return self.beat(self.speaker(credentials), raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable
 
 from prometheus_client import (
@@ -16,6 +17,17 @@ from prometheus_client import (
 from contracts.problem import Problem
 from steering.health import State
 from steering.request import Refused
+
+
+class Limit(enum.Enum):
+    """Which bound a question met; its caller is told 429."""
+
+    KEY = "key"  # requests_per_s of an API key: raise it, or the caller repeats himself
+    READS = "reads"  # reads_per_s of an API key: somebody polls the fleet or explanations
+    CLIENT_NETWORK = (
+        "client_network"  # client_networks: a walk through the catalog, or a NAT larger than expected
+    )
+    ENROLMENT = "enrolment"  # somebody guesses codes, or a rack enrols at once
 
 
 class Metrics:
@@ -39,6 +51,13 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        limited = Counter(
+            "steering_limited",
+            "Questions refused for their number, by the bound",
+            ["limit"],
+            registry=self._registry,
+        )
+        self._limited = {limit: limited.labels(limit.value) for limit in Limit}
         self._answering = _Counted(self._answers, "answered")
         self._hearing = _Counted(self._beats, "taken")
         self._shed = self._answers.labels(Problem.BUSY.name.lower())
@@ -84,6 +103,9 @@ class Metrics:
     def shed(self) -> None:
         """A question could not have its turn."""
         self._shed.inc()
+
+    def limited(self, limit: Limit) -> None:
+        self._limited[limit].inc()
 
     def decided(self, seconds: float) -> None:
         self._seconds.observe(seconds)

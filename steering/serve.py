@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import json
 import logging
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from daemon.s3 import S3Error
 from steering import keptcontent
 from steering.api import Api
 from steering.apikeys import load_api_keys
+from steering.certified import server_context
 from steering.config import Config
 from steering.content import Content, ContentReader, load_plan_keys
 from steering.enrolling import Enrolling
@@ -38,8 +41,10 @@ from steering.geo import GeoIp
 from steering.health import TICK_S, Health
 from steering.keys import Paths, Signer, load_public
 from steering.keyset import Published, load_keyset, public_roots, unsigned
+from steering.listening import Listening
 from steering.manifests import Manifests
 from steering.memory import Memory
+from steering.metrics import Limit
 from steering.prober import Prober, look_up
 from steering.rendering import failure
 from steering.replicas import Replicas
@@ -70,6 +75,7 @@ def serve(config: Config) -> int:
     view = FleetView(Roster.read(Path(config.fleet)), locate=None if geoip is None else geoip.locate)
     plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
     reader = ContentReader(config.origin, plan_keys)
+    tls = None if config.tls is None else server_context(config.tls)
     host, port = config.address
     try:
         sock = socket.create_server(
@@ -80,11 +86,13 @@ def serve(config: Config) -> int:
     manifests = Manifests(lambda key: _aside(reader.manifest, key))
     api = Api(config, view, signer, api_keys, manifests, load_public(paths))
     api.frequent.keyset = _keyset(paths)
-    uvloop.run(_run(config, api, reader, sock))
+    uvloop.run(_run(config, api, reader, sock, tls))
     return 0
 
 
-async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.socket) -> None:
+async def _run(
+    config: Config, api: Api, reader: ContentReader, sock: socket.socket, tls: ssl.SSLContext | None
+) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,14 +117,17 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     handlers = Handlers(api.frequent.take_beat, api.frequent.take_start, api.frequent.busy, failure)
     starts = StartQueue(time.monotonic, loop.call_soon)
     api.frequent.pressed = lambda: len(starts) > 0
-    listener = await loop.create_server(
-        lambda: FastPath(handlers, starts, runner.server, connections), sock=sock, backlog=4096
+    listening = Listening(
+        sock,
+        lambda: FastPath(handlers, starts, runner.server, connections),
+        config.tls.handshake_timeout_s if config.tls is not None else None,
     )
+    await listening.begin(tls)
     chores = [
         asyncio.create_task(chore)
         for chore in (
             _read_content(config, api, reader, kept),
-            _reload(config, api, reload),
+            _reload(config, api, reload, listening),
             _watchdog(),
             _close_quiet(connections),
             _tick(api.view.health),
@@ -132,7 +143,7 @@ async def _run(config: Config, api: Api, reader: ContentReader, sock: socket.soc
     notify("STOPPING=1")
     for chore in chores:
         chore.cancel()
-    listener.close()
+    listening.close()
     starts.finish()
     for connection in tuple(connections):
         connection.close()
@@ -174,6 +185,8 @@ async def _recall(config: Config, api: Api, store: Store) -> Memory:
         lambda name: name in api.view.roster.appliances,
         lambda: _needs(paths, bind_networks=config.bind_networks),
         api.keys.changed,
+        [ipaddress.ip_network(network) for network in config.trusted_proxies],
+        lambda: api.metrics.limited(Limit.ENROLMENT),
     )
     return memory
 
@@ -289,8 +302,8 @@ async def _watchdog() -> None:
         await asyncio.sleep(interval or 60)
 
 
-async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
-    """SIGHUP: another fleet file and other API keys, or the old ones if anything is wrong with them."""
+async def _reload(config: Config, api: Api, asked: asyncio.Event, listening: Listening) -> None:
+    """SIGHUP: another fleet file, keys and certificates, or the old ones if anything is wrong with them."""
     paths = Paths(Path(config.state_dir))
     while True:
         await asked.wait()
@@ -301,11 +314,14 @@ async def _reload(config: Config, api: Api, asked: asyncio.Event) -> None:
             signer = Signer.load(paths, bind_networks=config.bind_networks)
             public_keys = load_public(paths)
             keyset = _keyset(paths)
+            tls = None if config.tls is None else server_context(config.tls)
         except ConfigError as error:
             event(log, "reload refused, fleet and API keys stay as they were", logging.ERROR, why=str(error))
             continue
+        if tls is not None:
+            await listening.begin(tls)
         api.view.replace(roster)
-        api.frequent.replace_keys(api_keys)
+        api.admission.replace(api_keys)
         api.answering.signer, api.players.keys, api.frequent.keyset = signer, public_keys, keyset
         event(log, "reloaded", appliances=len(roster.appliances), api_keys=len(api_keys))
 

@@ -8,6 +8,7 @@ import http.client
 import math
 import os
 import re
+import ssl
 import sys
 import time
 import urllib.parse
@@ -77,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"fleet", "explain", "revoke"}:
             command.add_argument("--key", default=os.environ.get("STEERING_KEY"), help="or $STEERING_KEY")
             command.add_argument("--url", help="default: public_url of the configuration")
+            command.add_argument(
+                "--ca", metavar="FILE", help="who signed its certificate; default: the system's"
+            )
         if name == "explain":
             command.add_argument("--client-ip", required=True, help="the viewer's address")
             command.add_argument("--title", required=True, help="such as tt0001")
@@ -247,9 +251,8 @@ def _ask(
         raise CommandError(
             f"--url {base}: http://HOST:PORT or https://HOST:PORT is expected", Exit.USAGE
         ) from None
-    kind_of = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     # Neither through a proxy nor along a redirect: the key is for the named server alone.
-    with contextlib.closing(kind_of(parts.netloc, timeout=_TIMEOUT_S)) as connection:
+    with contextlib.closing(_connection(parts, arguments.ca)) as connection:
         try:
             target = f"{parts.path}{path}?{urllib.parse.urlencode(query)}"
             sent = None if body is None else msgspec.json.encode(body)
@@ -268,6 +271,16 @@ def _ask(
         return raw, msgspec.convert(raw, kind)
     except msgspec.MsgspecError:
         raise CommandError(f"what answers at {base} is not steering, or another version of it") from None
+
+
+def _connection(parts: urllib.parse.SplitResult, ca: str | None) -> http.client.HTTPConnection:
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_S)
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise CommandError(f"--ca {ca}: {error.strerror or error}", Exit.USAGE) from None
+    return http.client.HTTPSConnection(parts.netloc, timeout=_TIMEOUT_S, context=context)
 
 
 def _refused(base: str, status: int, body: bytes) -> CommandError:

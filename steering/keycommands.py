@@ -17,6 +17,7 @@ from steering.apikeys import (
     NoSuchKey,
     Scope,
     add_api_key,
+    add_certificate,
     load_api_keys,
     remove_api_key,
 )
@@ -29,7 +30,7 @@ _READ_AGAIN: Final = "a running service reads it on SIGHUP (systemctl reload)"
 
 def add_keys_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], config: Path) -> None:
     """``config`` is the default of --config."""
-    text = "the API keys of playback services"
+    text = "the API keys of playback services, and the certificates that stand for one"
     keys = commands.add_parser(
         "keys", help=text, description=text, epilog="example: steering keys add studio --scopes steer"
     )
@@ -54,6 +55,11 @@ def add_keys_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         if name == "add":
             every = ",".join(scope.value for scope in Scope)
             action.add_argument("--scopes", default=every, help="default: %(default)s")
+            action.add_argument(
+                "--certificate",
+                metavar="KIND:NAME",
+                help="instead of a key: a client certificate with this name, such as DNS:studio.example.net",
+            )
             action.add_argument("--days", type=_days, help="until it ends; default: never")
         action.set_defaults(command=function)
 
@@ -64,7 +70,8 @@ def _list(arguments: argparse.Namespace) -> int:
         print_json([msgspec.to_builtins(key) for key in keys])
         return Exit.DONE
     now = time.time()
-    print_table(["NAME", "SCOPES", "ENDS"], [[key.name, _scopes(key), _end(key, now)] for key in keys])
+    rows = [[key.name, key.certificate or "an API key", _scopes(key), _end(key, now)] for key in keys]
+    print_table(["NAME", "SHOWS", "SCOPES", "ENDS"], rows)
     return Exit.DONE
 
 
@@ -75,22 +82,38 @@ def _add(arguments: argparse.Namespace) -> int:
         words = ", ".join(scope.value for scope in Scope)
         raise CommandError(f"--scopes {arguments.scopes}: some of {words} are expected", Exit.USAGE) from None
     expires_at = None if arguments.days is None else int(time.time() + arguments.days * _DAY_S)
+    certificate, file = arguments.certificate, _file(arguments)
+    _check("name", arguments.name, "a name of lower-case letters, digits and dashes is expected")
+    key = None
     try:
-        msgspec.convert({"name": arguments.name, "hash": "0" * 64}, ApiKey)
-        key = add_api_key(_file(arguments), arguments.name, scopes, expires_at)
-    except msgspec.ValidationError:
-        raise CommandError(
-            f"{arguments.name}: a name of lower-case letters, digits and dashes is expected", Exit.USAGE
-        ) from None
-    except KeyExists:
-        raise CommandError(f"{arguments.name}: there is a key of this name; remove it first") from None
+        if certificate is None:
+            key = add_api_key(file, arguments.name, scopes, expires_at)
+        else:
+            _check("certificate", certificate, "DNS:, URI:, email: or CN: and a name is expected")
+            add_certificate(file, arguments.name, certificate, scopes, expires_at)
+    except KeyExists as error:
+        raise CommandError(f"{error}: there is a key of this name; remove it first") from None
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from None
     if arguments.json:
-        print_json({"name": arguments.name, "api_key": key, "expires_at": expires_at})
+        shown = {"api_key": key} if certificate is None else {"certificate": certificate}
+        print_json({"name": arguments.name, **shown, "expires_at": expires_at})
+    elif certificate is not None:
+        print(f"{arguments.name}: whoever shows a certificate with {certificate}; {_READ_AGAIN}")
+        if load_config(arguments.config).tls is None:
+            print("tls.client_ca_file is not set: nobody can show one yet")
     else:
         print(f"API key, shown this once: {key}\n{_READ_AGAIN}")
     return Exit.DONE
+
+
+def _check(field: str, text: str, expected: str) -> None:
+    try:
+        msgspec.convert(
+            {"name": "a", "hash": None if field == "certificate" else "0" * 64, field: text}, ApiKey
+        )
+    except msgspec.ValidationError:
+        raise CommandError(f"{text}: {expected}", Exit.USAGE) from None
 
 
 def _remove(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The commands of steering: init, keys, rotate, serve, fleet, explain, revoke."""
+"""The commands of steering: init, keys, rotate, serve, doctor, fleet, explain, revoke."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text, more in (
         ("init", _init, "make the signing key and an API key; overwrites nothing", ""),
         ("serve", _serve, "answer playback services until SIGTERM", ""),
+        ("doctor", _doctor, "find what is wrong before callers do", ""),
         ("fleet", _fleet, "every appliance and its health, as the running service sees it", " --json"),
         (
             "explain",
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in {"fleet", "explain", "revoke"}:
             command.add_argument("--key", default=os.environ.get("STEERING_KEY"), help="or $STEERING_KEY")
             command.add_argument("--url", help="default: public_url of the configuration")
+        if name in {"doctor", "fleet", "explain", "revoke"}:
             command.add_argument(
                 "--ca", metavar="FILE", help="who signed its certificate; default: the system's"
             )
@@ -121,6 +123,18 @@ def _serve(arguments: argparse.Namespace) -> int:
     from steering.serve import serve
 
     return serve(load_config(arguments.config))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from steering.doctor import examine
+
+    findings = examine(load_config(arguments.config), arguments.ca)
+    if arguments.json:
+        print_json(findings)
+    else:
+        rows = [["ok" if finding.ok else "FAIL", finding.check, finding.detail] for finding in findings]
+        print_table(["", "CHECK", "FINDING"], rows)
+    return Exit.DONE if all(finding.ok for finding in findings) else Exit.FAILED
 
 
 def _fleet(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -171,6 +172,8 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     sequence: int = 0
     boot: str = field(default_factory=lambda: secrets.token_hex(8))
+    tls: ssl.SSLContext | None = None
+    """Whom its callers believe, and what they show; None: it speaks plain HTTP."""
 
     @property
     def config(self) -> Path:
@@ -185,11 +188,12 @@ class Service:
         origin |= {"connect_timeout_s": 1, "read_timeout_s": 60} | changes.pop("origin", {})
         document = {
             "fleet": str(self.fleet_file),
-            "public_url": f"http://{HOST}:{self.port}",
+            "public_url": self.url,
             "listen": f"{HOST}:{self.port}",
             "state_dir": str(self.root / "state"),
             "origin": origin,
             "content_refresh_s": 0.05,
+            "reads_per_s": 1000,  # whoever waits for something looks at the fleet all the time
         }
         self.config.write_text(yaml.safe_dump(document | changes))
         if not self.fleet_file.exists():
@@ -208,7 +212,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://{HOST}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -250,6 +254,20 @@ class Service:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
+    def connection(self, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+        """Not open yet; ``tls`` instead of the service's own."""
+        context = tls or self.tls
+        if context is None:
+            return http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE_S)
+        return http.client.HTTPSConnection(HOST, self.port, timeout=PATIENCE_S, context=context)
+
+    def reload(self) -> None:
+        """SIGHUP; returns when it has been heeded."""
+        assert self.process is not None
+        before = len(self.logged("reloaded"))
+        self.process.send_signal(signal.SIGHUP)
+        wait_until("it has reloaded", lambda: len(self.logged("reloaded")) > before)
+
     def ask(
         self,
         path: str,
@@ -259,7 +277,7 @@ class Service:
         authorization: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE_S)
+        connection = self.connection()
         sent = dict(headers or {})
         if authorization is not None:
             sent["Authorization"] = authorization

@@ -23,7 +23,9 @@ from tests.component.steering.service import IDENTITIES, Answer, Service, fleet,
 BOX = "isp-a1"
 
 
-def oca_init(root: Path, url: str, code: str, **auth: str) -> subprocess.CompletedProcess[str]:
+def oca_init(
+    root: Path, url: str, code: str, steering: dict[str, Any] | None = None, **auth: str
+) -> subprocess.CompletedProcess[str]:
     (root / "disk").mkdir(exist_ok=True, parents=True)
     config = root / "oca.yaml"
     document = {
@@ -33,6 +35,7 @@ def oca_init(root: Path, url: str, code: str, **auth: str) -> subprocess.Complet
         "disks": [{"path": str(root / "disk"), "capacity_bytes": 10**8}],
         "origin": {"bucket": "nowhere"},
         "auth": {"keys_file": str(root / "steering.jwks"), **auth},
+        **({} if steering is None else {"steering": steering}),
     }
     config.write_text(yaml.safe_dump(document))
     command = [

@@ -14,11 +14,12 @@ from daemon.config import ConfigError
 from steering.apikeys import (
     EVERY_SCOPE,
     ApiKey,
+    Callers,
     KeyExists,
     NoSuchKey,
     Scope,
     add_api_key,
-    find_api_key,
+    add_certificate,
     hash_api_key,
     load_api_keys,
     remove_api_key,
@@ -37,7 +38,7 @@ def test_keys_are_added_found_and_removed_by_name(tmp_path: Path) -> None:
     studio = add_api_key(file, "studio", (Scope.STEER,), int(NOW))
     keys = load_api_keys(file)
     assert [key.name for key in keys] == ["key-1", "key-2", "key-3", "studio"]
-    assert {find_api_key(key, keys, NOW) for key in unnamed} == set(keys[:3])
+    assert {Callers(keys).of_key(key, NOW) for key in unnamed} == set(keys[:3])
     assert keys[3] == ApiKey("studio", hash_api_key(studio), (Scope.STEER,), int(NOW))
     with pytest.raises(KeyExists):
         add_api_key(file, "studio")
@@ -51,8 +52,8 @@ def test_keys_are_added_found_and_removed_by_name(tmp_path: Path) -> None:
 def test_a_key_ends(tmp_path: Path) -> None:
     file = tmp_path / "api_keys.json"
     key = add_api_key(file, "studio", EVERY_SCOPE, int(NOW))
-    assert find_api_key(key, load_api_keys(file), NOW - 1) is not None
-    assert find_api_key(key, load_api_keys(file), NOW) is None
+    assert Callers(load_api_keys(file)).of_key(key, NOW - 1) is not None
+    assert Callers(load_api_keys(file)).of_key(key, NOW) is None
 
 
 def test_an_api_key_is_never_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +84,9 @@ def test_of_two_commands_at_once_neither_is_lost(tmp_path: Path) -> None:
         json.dumps({"keys": [{"name": "A", "hash": "0" * 64}]}),
         json.dumps({"keys": [{"name": "a", "hash": "0" * 64, "scopes": ["all"]}]}),
         json.dumps({"keys": [{"name": "a", "hash": "0" * 64, "more": 1}]}),
+        json.dumps({"keys": [{"name": "a"}]}),
+        json.dumps({"keys": [{"name": "a", "hash": "0" * 64, "certificate": "DNS:a"}]}),
+        json.dumps({"keys": [{"name": "a", "certificate": "a"}]}),
     ],
 )
 def test_a_file_that_is_something_else_is_named_and_not_overwritten(tmp_path: Path, text: str) -> None:
@@ -98,24 +102,32 @@ def test_a_file_that_is_something_else_is_named_and_not_overwritten(tmp_path: Pa
 def test_a_key_is_found_and_no_other_is(key: str, others: list[str]) -> None:
     wrong = known(*(other for other in others if other != key))
     right = ApiKey("mine", hash_api_key(key))
-    assert find_api_key(key, wrong, NOW) is None
-    assert find_api_key(key, [*wrong, right], NOW) == right
+    assert Callers(wrong).of_key(key, NOW) is None
+    assert Callers([*wrong, right]).of_key(key, NOW) == right
 
 
-def test_a_search_compares_with_every_hash_in_equal_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever it is, and when none is: how long it takes tells nothing."""
-    compared: list[str] = []
+def test_the_key_itself_is_never_compared() -> None:
+    """Found by its digest alone: how long a look-up takes says nothing of a key that is nearly right."""
+    assert Callers(known("a")).of_key(hash_api_key("a"), NOW) is None
 
-    def compare(one: str, other: str) -> bool:
-        compared.append(one)
-        return one == other
 
-    monkeypatch.setattr("steering.apikeys.hmac.compare_digest", compare)
-    keys = known("0", "1", "2", "3")
-    for key in ("0", "3", "none"):
-        find_api_key(key, keys, NOW)
-    assert compared == [key.hash for key in keys] * 3
+def test_a_certificate_stands_for_a_key_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "api_keys.json"
+    add_api_key(file, "studio")
+    add_certificate(file, "player", "DNS:player.example.net", (Scope.STEER,), int(NOW))
+    with pytest.raises(KeyExists):
+        add_certificate(file, "player", "DNS:other.example.net", (Scope.STEER,), None)
+    with pytest.raises(KeyExists):
+        add_certificate(file, "other", "DNS:player.example.net", EVERY_SCOPE, None)
+    callers = Callers(load_api_keys(file))
+    found = callers.of_certificate(("URI:spiffe://example.net/x", "DNS:player.example.net"), NOW - 1)
+    assert found is not None
+    assert (found.name, found.scopes, found.hash) == ("player", (Scope.STEER,), None)
+    assert callers.of_certificate(("DNS:player.example.net",), NOW) is None
+    for other in ((), ("CN:player.example.net",), ("DNS:player.example.net.evil.example",)):
+        assert callers.of_certificate(other, NOW - 1) is None
+    assert callers.of_key("", NOW) is None
 
 
 def test_bytes_of_a_header_that_are_no_text_are_just_a_wrong_key() -> None:
-    assert find_api_key(b"\xff\xfe".decode("utf-8", "surrogateescape"), known("a"), NOW) is None
+    assert Callers(known("a")).of_key(b"\xff\xfe".decode("utf-8", "surrogateescape"), NOW) is None

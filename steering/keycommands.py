@@ -67,7 +67,7 @@ def add_keys_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def _list(arguments: argparse.Namespace) -> int:
     keys = load_api_keys(_file(arguments))
     if arguments.json:
-        print_json([msgspec.to_builtins(key) for key in keys])
+        print_json([msgspec.structs.asdict(key) for key in keys])
         return Exit.DONE
     now = time.time()
     rows = [[key.name, key.certificate or "an API key", _scopes(key), _end(key, now)] for key in keys]

@@ -16,7 +16,11 @@ _SCHEMAS: Final = (
     *(heartbeat.Heartbeat, heartbeat.HeartbeatReply, enrol.EnrolRequest, enrol.EnrolReply, Document),
 )
 _SECURITY: Final = {
-    "key": {"type": "http", "scheme": "bearer", "description": "an API key, from `steering init`"},
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "an API key, from `steering keys add`; over TLS a client certificate instead",
+    },
     "identity": {
         "type": "http",
         "scheme": "bearer",

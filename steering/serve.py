@@ -91,7 +91,11 @@ def serve(config: Config) -> int:
 
 
 async def _run(
-    config: Config, api: Api, reader: ContentReader, sock: socket.socket, tls: ssl.SSLContext | None
+    config: Config,
+    api: Api,
+    reader: ContentReader,
+    sock: socket.socket,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()

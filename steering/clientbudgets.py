@@ -7,8 +7,8 @@ at midnight; what a single one does and they do not is to ask for very many diff
 network has not asked for of late costs many times what another start does. Questions that go on with a known session
 cost nothing: a player that asks again shall never be refused.
 
-A network is two numbers: when its budget will be full again (the generic cell rate algorithm, ITU-T I.371), and a small set
-of titles. Beyond ``networks`` of them the longest silent is forgotten, and begins with a full budget.
+Of a network is known when its budget will be full again (the generic cell rate algorithm, ITU-T I.371), and the hashes of
+the last titles that it was let have. Beyond ``networks`` of them the longest silent is forgotten, and begins with a full budget.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import socket
 from collections import OrderedDict
 from typing import Final
 
-_TITLE_BITS: Final = 63
-_TITLES: Final = 16
-"""Remembered of a network; then it begins with the next. A stranger passes for one of them in 12 % of cases on average."""
+_TITLES: Final = 8
+"""Remembered of a network. What all want is asked for again soon when others have driven it out."""
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
@@ -31,7 +30,7 @@ class ClientBudgets:
         self._start_s = 1 / starts_per_s
         self._burst_s = burst_s
         self._limit = networks
-        self._networks: OrderedDict[str | bytes, tuple[float, int]] = OrderedDict()
+        self._networks: OrderedDict[str | bytes, tuple[float, tuple[int, ...]]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._networks)
@@ -39,9 +38,9 @@ class ClientBudgets:
     def take(self, client_ip: str, title: str, now: float) -> float:
         """0 when the start may be answered now, otherwise the seconds after which it may."""
         name = client_ip.rpartition(".")[0] if ":" not in client_ip else _network_of_ipv6(client_ip)
-        full_at, titles = self._networks.get(name, (now, 0))
-        bit = 1 << (hash(title) & _TITLE_BITS)
-        known = titles & bit
+        full_at, titles = self._networks.get(name, (now, ()))
+        digest = hash(title)
+        known = digest in titles
         if full_at < now:
             full_at = now
         full_at += self._start_s if known else self._title_s
@@ -49,7 +48,7 @@ class ClientBudgets:
         if wait_s > 0:
             return wait_s
         if not known:
-            titles = titles | bit if titles.bit_count() < _TITLES else bit
+            titles = (digest, *titles[: _TITLES - 1])
         self._networks[name] = full_at, titles
         self._networks.move_to_end(name)
         if len(self._networks) > self._limit:

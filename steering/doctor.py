@@ -245,4 +245,4 @@ def _service(url: str, ca: str | None) -> str:
         apart = abs(parsedate_to_datetime(date).timestamp() - time.time())
         if apart > CLOCK_SKEW_S:
             raise Wrong(f"its clock and ours are {apart:.0f} s apart: tokens will be refused; check NTP")
-    return said
+    return str(said)

@@ -30,8 +30,8 @@ def test_a_walk_through_the_catalog_for_one_network_ends(stopped: Service) -> No
         session = stopped.steer(session="session-of-tt1").json["session"]
         walked = [stopped.steer(title=f"guessed-{number}") for number in range(100)]
         refused = [answer for answer in walked if answer.status == 429]
-        # One in eight or so passes for a title that was asked for.
-        assert 60 <= len(refused) <= 96
+        # tt1 was the first of five; a slow machine gets one more in 100 s.
+        assert 90 <= len(refused) <= 96
         assert {answer.status for answer in walked} == {404, 429}
         is_problem(refused[-1], Problem.RATE, "the network of client_ip")
         assert 1 <= int(refused[-1].headers["retry-after"]) <= 100

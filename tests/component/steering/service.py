@@ -205,6 +205,12 @@ class Service:
             asked[1:1] = ["--config", str(self.config)]
         return commands.run("steering", *asked, env=os.environ | environment)
 
+    def keys(self, *arguments: str) -> Any:
+        """What ``steering keys`` says of it."""
+        done = commands.run("steering", "keys", *arguments, "--config", str(self.config), "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
     def init(self) -> None:
         done = self.run("init", "--json")
         assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import json
 import signal
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ class Secure:
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.service = service
+        self.opened = ExitStack()
         self.server = Authority(folder, "server-ca")
         self.callers = Authority(folder, "callers-ca")
         self.files = self.server.issue("steering")
@@ -38,6 +40,10 @@ class Secure:
                 "client_ca_file": str(self.callers.file),
             }
         )
+
+    def connect(self, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+        """Closed with the test."""
+        return self.opened.enter_context(closing(self.service.connection(tls)))
 
     def shows(self, authority: Authority, name: str, *names: x509.GeneralName) -> ssl.SSLContext:
         """What a caller with a certificate of these names connects with."""
@@ -52,7 +58,8 @@ def secure(stopped: Service, tmp_path: Path) -> Iterator[Secure]:
     with stopped.running():
         stopped.wait_ready()
         stopped.beat()
-        yield made
+        with made.opened:
+            yield made
 
 
 def over(
@@ -66,13 +73,12 @@ def over(
 
 def test_starts_heartbeats_and_all_else_on_one_connection_over_tls(secure: Secure) -> None:
     service = secure.service
-    connection = service.connection()
+    connection = secure.connect()
     for _ in range(3):
         assert over(connection, "/v1/steer", START, service.key).status == 200
     assert over(connection, "/v1/fleet", key=service.key).json["appliances"]  # handed over to the framework
     assert over(connection, "/v1/steer", START, service.key).status == 200
     is_problem(over(connection, "/v1/steer", START), Problem.UNAUTHORISED)
-    connection.close()
     with service.connect() as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP/1.1 200")
@@ -80,15 +86,11 @@ def test_starts_heartbeats_and_all_else_on_one_connection_over_tls(secure: Secur
 
 def test_a_certificate_stands_for_a_key_with_its_scopes(secure: Secure) -> None:
     service = secure.service
-    added = service.run(
-        "keys", "add", "studio", "--certificate", "DNS:studio.example.net", "--scopes", "steer"
-    )
-    assert added.returncode == 0, added.stderr
-    named = service.run("keys", "add", "old", "--certificate", "CN:old-service")
-    assert named.returncode == 0, named.stderr
+    service.keys("add", "studio", "--certificate", "DNS:studio.example.net", "--scopes", "steer")
+    service.keys("add", "old", "--certificate", "CN:old-service")
     service.reload()
     studio = secure.shows(secure.callers, "studio", x509.DNSName("studio.example.net"))
-    connection = service.connection(studio)
+    connection = secure.connect(studio)
     assert over(connection, "/v1/steer", START).status == 200  # the fast way
     is_problem(over(connection, "/v1/fleet"), Problem.SCOPE, "studio")  # and the framework's
     assert over(connection, "/v1/steer", START).status == 200
@@ -98,7 +100,7 @@ def test_a_certificate_stands_for_a_key_with_its_scopes(secure: Secure) -> None:
     # A heartbeat is an appliance's, whatever certificate it comes with.
     assert over(connection, "/v1/heartbeat", b"{}").status == 401
 
-    old = service.connection(secure.shows(secure.callers, "old-service"))
+    old = secure.connect(secure.shows(secure.callers, "old-service"))
     assert over(old, "/v1/fleet").status == 200
     for stranger in (
         secure.shows(secure.callers, "stranger", x509.DNSName("other.example.net")),
@@ -106,22 +108,22 @@ def test_a_certificate_stands_for_a_key_with_its_scopes(secure: Secure) -> None:
         secure.shows(secure.callers, "old-service", x509.DNSName("other.example.net")),
         service.tls,
     ):
-        assert over(service.connection(stranger), "/v1/steer", START).status == 401
+        assert over(secure.connect(stranger), "/v1/steer", START).status == 401
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
         over(
-            service.connection(secure.shows(secure.server, "studio", x509.DNSName("studio.example.net"))),
+            secure.connect(secure.shows(secure.server, "studio", x509.DNSName("studio.example.net"))),
             "/v1/steer",
             START,
         )
 
-    assert service.run("keys", "remove", "studio").returncode == 0
+    service.keys("remove", "studio")
     service.reload()
     assert over(connection, "/v1/steer", START).status == 401  # on a connection that was let in before, too
 
 
 def test_a_reload_takes_up_another_certificate_and_breaks_no_connection(secure: Secure) -> None:
     service = secure.service
-    before = service.connection()
+    before = secure.connect()
     assert over(before, "/v1/steer", START, service.key).status == 200
     authority = Authority(secure.files[0].parent, "next-ca")
     issued = authority.issue("next")

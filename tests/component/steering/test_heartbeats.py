@@ -37,6 +37,7 @@ def test_a_heartbeat_is_answered_with_the_state_and_the_newest_plan(shared: Serv
         "revocations": None,
         "routes": 0,
         "session": None,
+        "keys": None,
         "contract": 1,
     }
     assert shared.send(encode(shared.message(draining=True))).json["state"] == "draining"

@@ -341,10 +341,11 @@ def test_neither_key_nor_token_ever_stands_in_the_log(shared: Service) -> None:
 
 def test_a_caller_beyond_its_rate_is_told_when_to_come_back(tmp_path: Path, shared: Service) -> None:
     slow = Service(tmp_path, shared.bucket)
-    slow.write(requests_per_s=0.01)
+    slow.write(requests_per_s=0.01, reads_per_s=0.01)
     slow.init()
     with slow.running():
         assert slow.get("/v1/fleet").status == 200
+        assert slow.steer().status != Problem.RATE.status
         for answer in (slow.steer(), slow.get("/v1/fleet")):
             is_problem(answer, Problem.RATE)
             assert 90 <= int(answer.headers["retry-after"]) <= 100

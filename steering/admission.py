@@ -10,9 +10,9 @@ from contracts.problem import Problem
 from contracts.steer import SteerRequest
 from steering.apikeys import ApiKey, Callers, Scope
 from steering.budget import Budget
-from steering.certified import Certified
 from steering.clientbudgets import ClientBudgets
 from steering.config import Config
+from steering.credentials import Certified, Credentials
 from steering.metrics import Limit, Metrics
 from steering.request import Refused
 from steering.sessions import Sessions
@@ -51,7 +51,7 @@ class Admission:
             for reads in rates
         }
 
-    def admit(self, credentials: str | Certified | None, scope: Scope) -> None:
+    def admit(self, credentials: Credentials, scope: Scope) -> None:
         """Lets a caller whose credentials permit it pass, at its rate; raises `Refused`."""
         known = self._known(credentials)
         if known is None:
@@ -82,7 +82,7 @@ class Admission:
                 retry_s=wait_s,
             )
 
-    def _known(self, credentials: str | Certified | None) -> ApiKey | None:
+    def _known(self, credentials: Credentials) -> ApiKey | None:
         now = time.time()
         if isinstance(credentials, Certified):
             return (

@@ -19,8 +19,9 @@ from daemon.log import event
 from steering.admission import Admission
 from steering.answering import Answering
 from steering.apikeys import ApiKey, Scope
-from steering.certified import Credentials, certified
+from steering.certified import certified
 from steering.config import Config
+from steering.credentials import Credentials
 from steering.enrolling import Enrolling
 from steering.enrolment import ApplianceKeys
 from steering.fleet import FleetView

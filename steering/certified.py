@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import ssl
 from asyncio import BaseTransport
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final
 
 from daemon.config import ConfigError
 from steering.config import Tls
+from steering.credentials import Certified
 
 _MINIMUM: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _KINDS: Final = {"DNS", "URI", "email"}
-
-
-class Certified(NamedTuple):
-    """A client certificate that an authority of ours signed."""
-
-    names: tuple[str, ...]
-    """Each with its kind before it: ``DNS:``, ``URI:``, ``email:``; ``CN:`` where there is none of them (RFC 9525
-    section 2: a common name is no identifier beside those)."""
-    expires_at: float
-    """Seconds since 1970: a connection may live for longer than the certificate with which it began."""
-
-
-Credentials: TypeAlias = str | Certified | None
-"""What somebody shows: what stands behind ``Bearer``, or else the certificate of the connection."""
 
 
 def server_context(config: Tls) -> ssl.SSLContext:

@@ -55,7 +55,7 @@ class ClientNetworks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
     """At once it may have what these seconds give: 600 titles, or 12,000 starts."""
     networks: Annotated[int, Meta(ge=1, le=10_000_000)] = 65_536
-    """Remembered, at about 300 bytes; the longest silent is forgotten first."""
+    """Remembered, at about 350 bytes; the longest silent is forgotten first."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,7 +22,8 @@ from typing import Final, cast
 from aiohttp import web
 
 from contracts.steer import MAX_REQUEST_BYTES
-from steering.certified import Certified, Credentials, certified
+from steering.certified import certified
+from steering.credentials import Certified, Credentials
 from steering.request import BODY_S
 from steering.startqueue import StartQueue
 

@@ -19,7 +19,7 @@ from steering.admission import Admission
 from steering.answering import Answering
 from steering.apikeys import Scope
 from steering.beatsessions import BeatSessions, Vouched
-from steering.certified import Certified, Credentials
+from steering.credentials import Certified, Credentials
 from steering.fleet import Replayed
 from steering.keyset import Published
 from steering.metrics import Metrics

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from steering.credentials import Credentials
+
 TURN_S: Final = 0.002
 SHARE: Final = 0.25
 """Of what the turn took before, that starts get at least: a fleet's heartbeats take less than half a core."""
@@ -29,7 +31,7 @@ OVERLOAD_S: Final = 0.100
 class Asker(Protocol):
     """Who is answered, and waits for nothing else meanwhile."""
 
-    def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None: ...
+    def answer(self, credentials: Credentials, body: bytes, arrived_at: float) -> None: ...
 
     def refuse(self) -> None:
         """Too much is waiting."""
@@ -37,7 +39,7 @@ class Asker(Protocol):
 
 class _Start(NamedTuple):
     asker: Asker
-    credentials: str | None
+    credentials: Credentials
     body: bytes
     arrived_at: float
 
@@ -56,7 +58,7 @@ class StartQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, asker: Asker, credentials: str | None, body: bytes) -> None:
+    def put(self, asker: Asker, credentials: Credentials, body: bytes) -> None:
         """``asker`` hears soon. No more wait than there are connections: each waits for one."""
         now = self._clock()
         if not self._waiting:

@@ -147,6 +147,7 @@ def _print(planned: Planned) -> None:
             "bytes",
             "of capacity",
             "load",
+            "steered",
             "to fetch",
             "put off",
         ),
@@ -156,6 +157,7 @@ def _print(planned: Planned) -> None:
                 human_bytes(box.bytes),
                 f"{box.share:.1%}",
                 f"{box.load:.2f}",
+                f"{box.steered_load:.2f}",
                 human_bytes(box.added_bytes),
                 human_bytes(box.put_off_bytes),
             )

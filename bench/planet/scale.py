@@ -101,10 +101,15 @@ def _quality(reports: Sequence[SiteReport]) -> list[tuple[str, str]]:
             continue
         hits = [report.hit_share for report in mine]
         loads = [max(box.load for box in report.appliances) for report in mine]
+        steered = [max(box.steered_load for box in report.appliances) for report in mine]
         shares = [max(box.share for box in report.appliances) for report in mine]
         rows += [
             (f"{tier.value}: of the demand held, mean and least", f"{np.mean(hits):.2%}, {min(hits):.2%}"),
             (f"{tier.value}: load, max / mean, median and most", f"{np.median(loads):.3f}, {max(loads):.3f}"),
+            (
+                f"{tier.value}: the same once steering has evened it out",
+                f"{np.median(steered):.3f}, {max(steered):.3f}",
+            ),
             (f"{tier.value}: fullest appliance", f"{max(shares):.1%}"),
         ]
     return rows

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_MOVES: Final = 120
+_IDLEST: Final = 3
+_LEAST_GAIN: Final = 0.05
+"""Of what would make two appliances even: less is not worth a move."""
 _TOLERATED: Final = 0.04
 """Of an appliance's share of the load: below, nothing is moved."""
 
@@ -115,54 +118,41 @@ def _make_room(board: Board) -> bool:
 
 
 def _even_out(board: Board) -> bool:
-    """Moves load from the busiest appliance to the idlest that can take it; False when nothing helps."""
+    """Moves load from the busiest appliance to one of the idlest; False when nothing helps."""
     excess = (board.loads - board.target) / board.whole
     one = int(np.argmax(excess))
     if excess[one] <= _TOLERATED:
         return False
-    for other in np.argsort(excess)[:3].tolist():
-        room, load = board.moved(one, other)
-        # Half of the difference makes both even; more than all of it would only swap their parts.
-        gap = (excess[one] - excess[other]) * min(board.whole[one], board.whole[other])
-        helps = np.flatnonzero((load > 0) & (load < 0.9 * gap))
-        if not len(helps):
-            continue
-        slack = board.free[other] - board.rooms[other]
-        # The hottest per byte, together half of the difference; or the one that comes nearest to that.
-        helps = helps[np.argsort(-load[helps] / np.maximum(room[helps], 1.0))]
-        fits = (np.cumsum(load[helps]) <= gap / 2) & (np.cumsum(room[helps]) <= slack)
-        # Both sums ascend, but for what makes room: what fits stands at the beginning.
-        count = len(fits) if fits.all() else int(np.argmin(fits))
-        if count:
-            enough = float(load[helps[:count]].sum()) >= gap / 4
-            board.swap(helps[:count], one, other)
-            if enough:
-                return True
-            room, load = board.moved(one, other)
-            helps = np.flatnonzero((load > 0) & (load < 0.9 * gap))
-            if not len(helps):
-                return True
-        title = helps[int(np.argmin(np.abs(load[helps] - gap / 2) + room[helps] * (gap / board.free[one])))]
-        back = _in_return(board, one, other, float(room[title]), gap / 4)
-        if back is None:
-            if count:
-                return True
-            continue
-        board.swap(np.array([title]), one, other)
-        if back >= 0:
-            board.swap(np.array([back]), other, one)
-        return True
+    for other in np.argsort(excess)[:_IDLEST].tolist():
+        # Half of the difference makes both even.
+        half = (excess[one] - excess[other]) * min(board.whole[one], board.whole[other]) / 2
+        if half > 0 and _exchange(board, one, other, half):
+            return True
     return False
 
 
-def _in_return(board: Board, one: int, other: int, room: float, load_limit: float) -> int | None:
-    """A cold title for ``other`` to give for one that takes ``room``; -1 when it has room anyway, None for none."""
-    lacking = room - (board.free[other] - board.rooms[other])
-    if lacking <= 0:
-        return -1
-    most = room + board.free[one] - board.rooms[one]
-    theirs, load = board.moved(other, one)
-    fits = (theirs >= lacking) & (theirs <= most) & (load < load_limit)
-    if not fits.any():
-        return None
-    return int(np.argmin(np.where(fits, load, np.inf)))
+def _exchange(board: Board, one: int, other: int, most: float) -> bool:
+    """Moves up to ``most`` of load from ``one`` to ``other``, and as many bytes back as there is no room for.
+
+    The hottest per byte go and the coldest come, so that few bytes are moved. False when that gains nothing.
+    """
+    room, load = board.moved(one, other)
+    hot = np.flatnonzero((load > 0) & (load <= most))
+    hot = hot[np.argsort(-load[hot] / np.maximum(room[hot], 1.0))]
+    theirs, back = board.moved(other, one)
+    cold = np.flatnonzero((theirs > 0) & (back >= 0))
+    cold = cold[np.argsort(back[cold] / theirs[cold])]
+    going, coming = np.cumsum(room[hot]), np.concatenate(([0.0], np.cumsum(theirs[cold])))
+    # With each further title that goes: how many must come, and what is gained then.
+    count = np.searchsorted(coming, going - (board.free[other] - board.rooms[other]), side="left")
+    fits = count < len(coming)
+    count = np.where(fits, count, 0)
+    gained = np.cumsum(load[hot]) - np.concatenate(([0.0], np.cumsum(back[cold])))[count]
+    fits &= (coming[count] - going <= board.free[one] - board.rooms[one]) & (gained <= most)
+    gained = np.where(fits, gained, 0.0)
+    best = int(np.argmax(gained)) if len(gained) else 0
+    if not len(gained) or gained[best] <= most * _LEAST_GAIN:
+        return False
+    board.swap(hot[: best + 1], one, other)
+    board.swap(cold[: count[best]], other, one)
+    return True

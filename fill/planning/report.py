@@ -11,6 +11,7 @@ from contracts.fleet import Tier
 from fill.planning.churn import sum_where
 from fill.planning.rules import Rules
 from fill.planning.site import Placed
+from fill.planning.steered import evened
 from fill.planning.table import ObjectTable
 
 _MOST_NAMES: Final = 100
@@ -26,7 +27,9 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     share: float
     """Of its capacity."""
     load: float
-    """What it is asked for, over its share by throughput."""
+    """What it is asked for, over its share by throughput, as steering begins: in proportion to throughput."""
+    steered_load: float
+    """The same once steering has evened it out, as far as copies allow."""
     added_bytes: int
     removed_bytes: int
     put_off_bytes: int
@@ -54,6 +57,8 @@ def report(table: ObjectTable, placed: Placed, rules: Rules) -> SiteReport:
     held = placed.held_bytes(table)
     room = table.room[placed.rows].astype(np.float64)
     loads = placed.load_shares()
+    throughput = np.array([box.throughput_bps for box in site.appliances], np.float64)
+    steered = evened(placed.wanted.demand[placed.rows], placed.holders, throughput)
     titles = table.title[placed.rows]
     rows = []
     for at, box in enumerate(site.appliances):
@@ -69,6 +74,7 @@ def report(table: ObjectTable, placed: Placed, rules: Rules) -> SiteReport:
                 int(held[at]),
                 sum_where(room, column) / box.capacity_bytes,
                 float(loads[at]),
+                float(steered[at]),
                 int(change.added[at]),
                 int(change.removed[at]),
                 int(change.put_off[at]),

@@ -137,6 +137,16 @@ def test_no_appliance_is_asked_for_more_than_a_seventh_above_its_share(alpha: fl
     assert placed.held_bytes(known).sum() > 0.95 * 1800 * GB
 
 
+def test_a_hot_title_changes_places_with_several_cold_ones_where_no_one_of_them_makes_room() -> None:
+    popular = zipf(table([[GB]] * 3000), alpha=1.2)
+    long = popular > np.quantile(popular, 0.95)
+    known = table([[8 * GB if is_long else GB // 2] for is_long in long])
+    demand = zipf(known, alpha=1.2)
+    placed = plan_site(known, site([int(known.size.sum()) / 40] * 20), demand, ALL, 0.0)
+    check(known, placed)
+    assert placed.load_shares().max() <= 1.15
+
+
 def test_flash_takes_what_is_hot_and_storage_what_is_large() -> None:
     """Four appliances of a quarter of the capacity and twice the throughput: both are used as they can be."""
     known = table([[GB]] * 4000)
@@ -175,11 +185,15 @@ def test_a_little_noise_moves_little() -> None:
     assert second.change.added.sum() < 0.02 * first.held_bytes(known).sum()
 
 
-def test_one_of_twenty_dies_and_little_more_than_its_part_moves() -> None:
-    known = table([[GB, 2 * GB, 1000]] * 2000)
-    demand = zipf(known)
+@pytest.mark.parametrize("alpha", [0.8, 1.2])
+def test_one_of_twenty_dies_and_little_more_than_its_part_moves(alpha: float) -> None:
+    rng = np.random.default_rng(3)
+    lengths = rng.gamma(2.0, 0.5, 2000)
+    known = table([[int(GB * length), int(2 * GB * length), 1000] for length in lengths])
+    demand = zipf(known, alpha=alpha)
     full = site([60 * GB] * 20)
     first = plan_site(known, full, demand, ALL, 0.0)
+    assert first.load_shares().max() <= 1.15
     fewer = Site("site", Tier.ISP, (), full.appliances[1:])
     known_before = Before(first.rows, first.holders[:, 1:], len(known))
     second = plan_site(known, fewer, demand, ALL, 0.0, known_before)

@@ -19,6 +19,7 @@ from daemon.cli import human_bytes, print_table
 from fill.planning.churn import Before
 from fill.planning.rules import Rules
 from fill.planning.site import Placed, plan_site
+from fill.planning.steered import evened
 from fill.planning.table import ObjectTable
 
 _KEY: Final = PublicKey("OKP", "Ed25519", "A" * 43)
@@ -40,6 +41,8 @@ class Outcome:
     """Bytes brought in."""
     load: list[float] = field(default_factory=list)
     """The busiest appliance over the mean one, of what was really asked for; where it is known."""
+    steered: list[float] = field(default_factory=list)
+    """The same once steering has evened it out."""
 
 
 def run_month(appliances: int, storage: float, seed: int, trace: Path | None) -> None:
@@ -61,7 +64,7 @@ def run_month(appliances: int, storage: float, seed: int, trace: Path | None) ->
     if not len(asked):
         raise SystemExit(f"a month of {len(month.days)} days: {_WARM_DAYS + 1} at least are needed")
     print_table(
-        ("rule", "byte hit ratio", "worst day", "brought in a day", "max / mean load", "worst day's"),
+        ("rule", "byte hit ratio", "worst day", "brought in a day", "max / mean load", "worst day's", "steered"),
         [
             (
                 name,
@@ -70,6 +73,7 @@ def run_month(appliances: int, storage: float, seed: int, trace: Path | None) ->
                 f"{np.mean(found.moved[_WARM_DAYS:]) / capacity:.1%} of storage" if found.moved else "-",
                 f"{np.mean(found.load[_WARM_DAYS:]):.3f}" if found.load else "-",
                 f"{max(found.load[_WARM_DAYS:]):.3f}" if found.load else "-",
+                f"{max(found.steered[_WARM_DAYS:]):.3f}" if found.steered else "-",
             )
             for name, found in rows
         ],
@@ -101,6 +105,7 @@ def play_plan(month: Month, site: Site, rules: Rules) -> tuple[Outcome, Placed]:
     before: Before | None = None
     placed: Placed | None = None
     keep = 0.5 ** (1 / _HALF_LIFE_DAYS)
+    throughput = np.array([box.throughput_bps for box in site.appliances], np.float64)
     for number, day in enumerate(month.days):
         expected = np.maximum(history / max(weight, 1e-9), month.prior(number))
         # The first nights install the site; from then on a night carries what it carries.
@@ -111,6 +116,7 @@ def play_plan(month: Month, site: Site, rules: Rules) -> tuple[Outcome, Placed]:
         found.moved.append(float(placed.change.added.sum()))
         loads = replace(placed, wanted=replace(placed.wanted, demand=day.demand)).load_shares()
         found.load.append(float(loads.max()))
+        found.steered.append(float(evened(day.demand[placed.rows], placed.holders, throughput).max()))
         history = history * keep + day.region
         weight = weight * keep + 1
     assert placed is not None

@@ -131,28 +131,42 @@ def _even_out(board: Board) -> bool:
     return False
 
 
-def _exchange(board: Board, one: int, other: int, most: float) -> bool:
-    """Moves up to ``most`` of load from ``one`` to ``other``, and as many bytes back as there is no room for.
+def _exchange(board: Board, one: int, other: int, half: float) -> bool:
+    """Moves about ``half`` of load from ``one`` to ``other``, and as many bytes back as there is no room for.
 
-    The hottest per byte go and the coldest come, so that few bytes are moved. False when that gains nothing.
+    One title goes, or the hottest per byte together, whichever comes nearer to ``half``; the coldest come. False
+    when neither gains anything that is worth its bytes.
     """
     room, load = board.moved(one, other)
-    hot = np.flatnonzero((load > 0) & (load <= most))
+    hot = np.flatnonzero((load > 0) & (load < 2 * half))
     hot = hot[np.argsort(-load[hot] / np.maximum(room[hot], 1.0))]
     theirs, back = board.moved(other, one)
     cold = np.flatnonzero((theirs > 0) & (back >= 0))
     cold = cold[np.argsort(back[cold] / theirs[cold])]
-    going, coming = np.cumsum(room[hot]), np.concatenate(([0.0], np.cumsum(theirs[cold])))
-    # With each further title that goes: how many must come, and what is gained then.
-    count = np.searchsorted(coming, going - (board.free[other] - board.rooms[other]), side="left")
-    fits = count < len(coming)
-    count = np.where(fits, count, 0)
-    gained = np.cumsum(load[hot]) - np.concatenate(([0.0], np.cumsum(back[cold])))[count]
-    fits &= (coming[count] - going <= board.free[one] - board.rooms[one]) & (gained <= most)
-    gained = np.where(fits, gained, 0.0)
-    best = int(np.argmax(gained)) if len(gained) else 0
-    if not len(gained) or gained[best] <= most * _LEAST_GAIN:
+    coming = np.concatenate(([0.0], np.cumsum(theirs[cold])))
+    brought = np.concatenate(([0.0], np.cumsum(back[cold])))
+
+    def worth(going: NDArray[np.float64], leaving: NDArray[np.float64]) -> tuple[int, float, int]:
+        """The best of these: which, by how much it comes nearer to even, and how many cold titles it takes."""
+        lacking = going - (board.free[other] - board.rooms[other])
+        count = np.searchsorted(coming, lacking, side="left")
+        may = count < len(coming)
+        count = np.where(may, count, 0)
+        gained = leaving - brought[count]
+        # Not worth it: what is more of an appliance's bytes than it is of its load.
+        may &= going / board.free[one] <= gained / board.whole[one]
+        may &= coming[count] - going <= board.free[one] - board.rooms[one]
+        nearer = np.where(may, half - np.abs(half - gained), 0.0)
+        best = int(np.argmax(nearer))
+        return best, float(nearer[best]), int(count[best])
+
+    if not len(hot):
         return False
-    board.swap(hot[: best + 1], one, other)
-    board.swap(cold[: count[best]], other, one)
+    alone, gain_alone, for_one = worth(room[hot], load[hot])
+    last, gain_together, for_all = worth(np.cumsum(room[hot]), np.cumsum(load[hot]))
+    if max(gain_alone, gain_together) <= half * _LEAST_GAIN:
+        return False
+    together = gain_together >= gain_alone
+    board.swap(hot[: last + 1] if together else hot[alone : alone + 1], one, other)
+    board.swap(cold[: for_all if together else for_one], other, one)
     return True

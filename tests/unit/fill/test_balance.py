@@ -32,8 +32,15 @@ def test_load_is_left_uneven_rather_than_an_appliance_overfull() -> None:
     assert (made.rooms <= made.free).all()
 
 
-def test_an_overfull_appliance_gives_some_away_and_the_loads_are_as_even_as_titles_allow() -> None:
+def test_an_overfull_appliance_gives_its_coldest_away() -> None:
     made = board([5, 5, 5, 5], [9, 1, 3, 3], [0, 0, 0, 1], [10, 10])
     balance(made)
     assert made.rooms.tolist() == [10, 10]
-    assert made.loads.tolist() == [10, 6]
+    assert made.positions[1].tolist() == [1, 0]
+
+
+def test_what_is_hardly_warmer_than_all_else_is_left_where_it_is() -> None:
+    """Half of an appliance's bytes for a tenth of its load: they would be moved again the next night."""
+    made = board([1] * 20, [1.25] * 10 + [1.0] * 10, [0] * 10 + [1] * 10, [10, 10])
+    balance(made)
+    assert made.loads.tolist() == [12.5, 10]

@@ -15,7 +15,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Final, cast
 
@@ -24,7 +24,7 @@ from aiohttp import web
 from contracts.steer import MAX_REQUEST_BYTES
 from steering.certified import certified
 from steering.credentials import Certified, Credentials
-from steering.request import BODY_S
+from steering.request import BODY_S, Refused
 from steering.startqueue import StartQueue
 
 
@@ -35,9 +35,11 @@ class Handlers:
     beat: Callable[[Credentials, bytes], bytes]
     start: Callable[[Credentials, bytes, float], bytes]
     """Hears too when the question arrived, by the queue's clock."""
-    busy: Callable[[], Exception]
+    busy: Callable[[], Refused]
     """What a start is refused with that cannot have its turn."""
     failed: Callable[[Exception], web.Response]
+    refusals: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    """Of the busy, rendered once for each number of seconds: it must cost next to nothing."""
 
 
 _START: Final = b"/v1/steer"
@@ -131,7 +133,11 @@ class FastPath(asyncio.Protocol):
     def refuse(self) -> None:
         """It waited for too long."""
         if self._transport is not None:
-            self._write_failure(self._handlers.busy())
+            refused = self._handlers.busy()
+            known, seconds = self._handlers.refusals, round(refused.retry_s)
+            if seconds not in known:
+                known[seconds] = _rendered(self._handlers.failed(refused))
+            self._transport.write(_date().join(known[seconds]))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -220,22 +226,7 @@ class FastPath(asyncio.Protocol):
 
     def _write_failure(self, error: Exception) -> None:
         assert self._transport is not None
-        failed = self._handlers.failed(error)
-        assert isinstance(failed.body, bytes)
-        names = failed.headers.keys() - {"Content-Type", "Content-Length"}
-        more = b"".join(b"%s: %s\r\n" % (n.encode(), failed.headers[n].encode()) for n in names)
-        self._transport.write(
-            b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nDate: %s\r\n%s\r\n%s"
-            % (
-                failed.status,
-                failed.reason.encode(),
-                failed.content_type.encode(),
-                len(failed.body),
-                _date(),
-                more,
-                failed.body,
-            )
-        )
+        self._transport.write(_date().join(_rendered(self._handlers.failed(error))))
 
     def _hand_over(self) -> None:
         """The framework takes the connection, as if it had been there from the beginning."""
@@ -255,6 +246,18 @@ def close_quiet(connections: set[FastPath], since: float) -> None:
     """Closes those that have had no request since then (monotonic seconds)."""
     for connection in [item for item in connections if item.quiet_since < since]:
         connection.close()
+
+
+def _rendered(failed: web.Response) -> tuple[bytes, bytes]:
+    """What goes before the date, and what goes after it."""
+    assert isinstance(failed.body, bytes)
+    names = failed.headers.keys() - {"Content-Type", "Content-Length"}
+    more = b"".join(b"%s: %s\r\n" % (n.encode(), failed.headers[n].encode()) for n in names)
+    head = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n%sDate: "
+    return (
+        head % (failed.status, failed.reason.encode(), failed.content_type.encode(), len(failed.body), more),
+        b"\r\n\r\n" + failed.body,
+    )
 
 
 _dated = (0, b"")

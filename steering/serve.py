@@ -119,7 +119,7 @@ async def _run(
     assert runner.server is not None
     connections: set[FastPath] = set()
     handlers = Handlers(api.frequent.take_beat, api.frequent.take_start, api.frequent.busy, failure)
-    starts = StartQueue(time.monotonic, loop.call_soon)
+    starts = StartQueue(time.monotonic, time.thread_time, loop.call_soon)
     api.frequent.pressed = lambda: len(starts) > 0
     listening = Listening(
         sock,

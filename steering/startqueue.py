@@ -3,6 +3,7 @@
 A heartbeat is answered where it is read. A start is put here, and once in each turn of the event loop, after all that
 was readable has been read, some are answered, for `TURN_S` or for a quarter of what the turn took before, so that
 neither can starve the other. Then those that wait for too long get 503 with Retry-After, for at most as long again.
+Turns are measured in time of the processor: a process that others keep from it must not refuse for that alone.
 
 A queue that was empty a moment ago is a burst: the oldest is answered first, and may have waited. One that has not been
 empty for long is overload: then the newest is answered first, for it alone is answered soon, and patience is short.
@@ -22,8 +23,8 @@ TURN_S: Final = 0.002
 SHARE: Final = 0.25
 """Of what the turn took before, that starts get at least: a fleet's heartbeats take less than half a core."""
 MAX_TURN_S: Final = 0.025
-PATIENT_S: Final = 0.050
-IMPATIENT_S: Final = 0.010
+PATIENT_S: Final = 0.100
+IMPATIENT_S: Final = 0.020
 """How long a start may wait; the second when the queue has not been empty for `OVERLOAD_S`."""
 OVERLOAD_S: Final = 0.100
 
@@ -45,15 +46,23 @@ class _Start(NamedTuple):
 
 
 class StartQueue:
-    """``clock`` is monotonic; ``soon`` calls a function in the event loop's next turn."""
+    """``clock`` is monotonic, ``worked`` the processor's time that this thread had; ``soon`` calls a function in the
+    event loop's next turn.
+    """
 
-    def __init__(self, clock: Callable[[], float], soon: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        worked: Callable[[], float],
+        soon: Callable[[Callable[[], None]], object],
+    ) -> None:
         self._clock = clock
+        self._worked = worked
         self._soon = soon
         self._waiting: deque[_Start] = deque()
         self._empty_at = clock()
         """When nothing was waiting last."""
-        self._turned_at = self._empty_at
+        self._turned_at = worked()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -73,28 +82,28 @@ class StartQueue:
             start.asker.answer(start.credentials, start.body, start.arrived_at)
 
     def _turn(self) -> None:
-        began = self._clock()
-        overloaded = began - self._empty_at >= OVERLOAD_S
+        now, began = self._clock(), self._worked()
+        overloaded = now - self._empty_at >= OVERLOAD_S
         length_s = min(max(TURN_S, SHARE * (began - self._turned_at)), MAX_TURN_S)
         try:
-            answered_at = self._answer(began + length_s, newest_first=overloaded)
+            answered = self._answer(began + length_s, newest_first=overloaded)
             patience_s = IMPATIENT_S if overloaded else PATIENT_S
-            self._refuse(answered_at - patience_s, answered_at + length_s)
+            self._refuse(self._clock() - patience_s, answered + length_s)
         finally:
-            self._turned_at = self._clock()
+            self._turned_at = self._worked()
             if self._waiting:
                 self._soon(self._turn)
 
     def _answer(self, until: float, *, newest_first: bool) -> float:
-        """Answers until then; what the clock says after that."""
-        now, take = self._clock(), self._waiting.pop if newest_first else self._waiting.popleft
-        while self._waiting and now < until:
+        """Answers until so much has been worked; how much has been after that."""
+        worked, take = self._worked(), self._waiting.pop if newest_first else self._waiting.popleft
+        while self._waiting and worked < until:
             start = take()
             start.asker.answer(start.credentials, start.body, start.arrived_at)
-            now = self._clock()
-        return now
+            worked = self._worked()
+        return worked
 
     def _refuse(self, stale: float, until: float) -> None:
-        """Refuses those that came before ``stale``, until then."""
-        while self._waiting and self._waiting[0].arrived_at < stale and self._clock() < until:
+        """Refuses those that came before ``stale``, until so much has been worked."""
+        while self._waiting and self._waiting[0].arrived_at < stale and self._worked() < until:
             self._waiting.popleft().asker.refuse()

@@ -63,7 +63,9 @@ def serving(size: Size, core: int = 0) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bench.steering.server", folder]
         command += [msgspec.json.encode(size).decode(), str(core)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
             yield Server(process, size)
         finally:
@@ -136,7 +138,7 @@ async def _row(
     missed = await speaking
     await flapping
     took = time.perf_counter() - began
-    busy = (server.cpu_s - cpu_s) / took
+    worked_s = server.cpu_s - cpu_s
     stall_ms = server.worst_stall_ms()
     await asyncio.sleep(0.5)  # the last answers
     starts, beats = asker.counted, fleet.counted
@@ -144,10 +146,11 @@ async def _row(
     (beat_p99,) = beats.quantiles_ms(0.99)
     refused = sum(count for status, count in starts.statuses.items() if status != 200)
     other = sum(count for status, count in beats.statuses.items() if status != 200)
+    each_us = worked_s * 1e6 / max(1, starts.statuses.total() + beats.statuses.total())
     console.print(
         f"{row.what:50s} {len(starts.seconds) / took:6.0f} starts/s  p50 {p50:6.2f}  p99 {p99:6.2f}  worst {worst:6.1f}"
         f"  refused {refused / took:5.0f}/s  |{len(beats.seconds) / took:6.0f} heartbeats/s  p99 {beat_p99:6.2f}"
-        f"  not taken {other + missed}  |  core {busy:4.0%}  stall {stall_ms:5.1f} ms"
+        f"  not taken {other + missed}  |  core {worked_s / took:4.0%}  {each_us:4.0f} us each  stall {stall_ms:5.1f} ms"
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import threading
+from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
 from contracts.documents import encode
 from contracts.heartbeat import AUDIENCE
-from tests.component.steering.service import IDENTITIES, VIEWER, Service
+from tests.component.steering.service import BOXES, IDENTITIES, VIEWER, Service
 
 QUESTION = json.dumps({"client_ip": VIEWER, "title": "tt1", "session": "one-session"}).encode()
 
@@ -120,6 +124,56 @@ def test_both_ways_answer_the_same_words(shared: Service) -> None:
             assert json.loads(fast_body).keys() == json.loads(slow_body).keys()
         else:
             assert fast_body == slow_body
+
+
+def test_when_too_much_comes_at_once_the_rest_is_told_so_and_heartbeats_are_taken(service: Service) -> None:
+    """2,000 starts that were all there when it could read: some hundreds are answered within a tenth of a second."""
+    service.beat()
+    asked = request(service)
+    with ExitStack() as stack:
+        socks = [stack.enter_context(service.connect()) for _ in range(2000)]
+        for sock in socks[::100]:  # each is accepted
+            sock.sendall(asked)
+            assert Reader(sock).answer()[0] == 200
+        beats = [encode(service.message(name)) for name in BOXES]
+        assert service.process is not None
+        service.process.send_signal(signal.SIGSTOP)
+        try:
+            for sock in socks:
+                sock.sendall(asked)
+        finally:
+            service.process.send_signal(signal.SIGCONT)
+        for name, body in zip(BOXES, beats, strict=True):
+            assert service.send(body, by=name).status == 200
+        found = [Reader(sock).answer() for sock in socks]
+    statuses = Counter(status for status, _, _ in found)
+    assert {200, 503} <= statuses.keys() <= {200, 429, 503}, statuses
+    document, retry = next(
+        (json.loads(body), headers["retry-after"]) for status, headers, body in found if status == 503
+    )
+    assert (document["type"], document["status"]) == ("urn:nearcast:problem:busy", 503)
+    assert 2 <= int(retry) <= 8
+    page = service.ask("/metrics").body.decode()
+    assert f'steering_answers_total{{outcome="busy"}} {statuses[503]}.0' in page
+
+
+def test_who_says_nothing_more_is_still_answered(shared: Service) -> None:
+    with shared.connect() as sock:
+        sock.sendall(request(shared))
+        sock.shutdown(socket.SHUT_WR)
+        assert Reader(sock).answer()[0] in {200, 503}
+        assert sock.recv(1) == b""
+
+
+def test_who_sends_far_ahead_is_read_as_it_is_answered(shared: Service) -> None:
+    shared.beat()
+    count = 3000
+    with shared.connect() as sock:
+        sender = threading.Thread(target=sock.sendall, args=(request(shared) * count,))
+        sender.start()
+        reader = Reader(sock)
+        assert {reader.answer()[0] for _ in range(count)} <= {200, 429, 503}
+        sender.join()
 
 
 def test_a_heartbeat_of_either_length_is_taken(shared: Service) -> None:

@@ -14,7 +14,8 @@ class Loop:
     def __init__(self, cost_s: float = 0.0002, beats_s: float = 0.0) -> None:
         self.now, self.cost_s, self.beats_s = 100.0, cost_s, beats_s
         self.called: list[Callable[[], None]] = []
-        self.queue = StartQueue(lambda: self.now, self.called.append)
+        self.away_s = 0.0
+        self.queue = StartQueue(lambda: self.now + self.away_s, lambda: self.now, self.called.append)
         self.waits: list[float] = []
         self.refused = 0
         self.starts_s = 0.0
@@ -24,7 +25,7 @@ class Loop:
             self.queue.put(self, None, b"")
 
     def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
-        self.waits.append(self.now - arrived_at)
+        self.waits.append(self.now + self.away_s - arrived_at)
         self.now += self.cost_s
         self.starts_s += self.cost_s
 
@@ -101,6 +102,18 @@ def test_heartbeats_go_first_and_starts_still_get_their_share() -> None:
     loop.load(10.0, 6_000)
     assert 0.5 * SHARE < loop.starts_s / (loop.now - began) < SHARE
     assert loop.refused > 0
+
+
+def test_a_process_that_is_kept_from_the_processor_answers_all_the_same() -> None:
+    class Held(Loop):
+        def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
+            super().answer(credentials, body, arrived_at)
+            self.away_s += 0.02
+
+    loop = Held()
+    loop.put(int(TURN_S / loop.cost_s) - 1)
+    loop.turn()
+    assert (len(loop.queue), loop.refused) == (0, 0)
 
 
 def test_all_are_answered_before_the_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import http.client
 import ipaddress
 import json
@@ -58,8 +59,11 @@ def run(size: Size, console: Console) -> None:
                 assert time.monotonic() - began < 600
                 time.sleep(0.05)
             took = time.monotonic() - began
-            resident = psutil.Process(process.pid).memory_info().rss >> 20
-            console.print(f"from the command to the first answer: {took:.1f} s, {resident} MiB resident")
+            known = psutil.Process(process.pid)
+            cpu_s, resident = sum(known.cpu_times()[:2]), known.memory_info().rss >> 20
+            console.print(
+                f"from the command to the first answer: {took:.1f} s, of which {cpu_s:.1f} s CPU; {resident} MiB resident"
+            )
             console.print((folder / "log").read_text().strip())
         finally:
             process.terminate()
@@ -91,9 +95,9 @@ def _remember(folder: Path, size: Size) -> str:
         await store.close()
 
     asyncio.run(save())
-    keptcontent.save(
-        folder / keptcontent.FILE_NAME, view.content, keptcontent.source_of(_ENDPOINT, _BUCKET, None)
-    )
+    titles = view.content.titles
+    content = dataclasses.replace(view.content, entries={name: f"catalog/1/{name}.json" for name in titles})
+    keptcontent.save(folder / keptcontent.FILE_NAME, content, keptcontent.source_of(_ENDPOINT, _BUCKET, None))
     _write_fleet(folder / "fleet.yaml", view.roster.fleet)
     key = make(Paths(folder), new_api_key=True)
     port = free_port()

@@ -15,7 +15,7 @@ import secrets
 import socket
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +28,7 @@ MAX_ROUTES: Final = 1_000_000
 """Of one appliance, about all of the internet's; what is beyond is refused."""
 STEP: Final = 500
 """Prefixes that are read or compared in one go: a millisecond, in which nobody is answered."""
-_COPIED: Final = 10_000
+_COPIED: Final = 2_000
 """Entries that are put into a table in one go, which takes as long."""
 MAX_BEHIND: Final = 2_000_000
 """Prefixes that may wait to be put in force, some 130 MB; what comes then is not taken, and comes again."""
@@ -106,7 +106,7 @@ class Change:
     before: Table
     after: Table
     announced: Mapping[Prefix, Attributes]
-    withdrawn: frozenset[Prefix]
+    withdrawn: Set[Prefix]
 
 
 @dataclass(slots=True)
@@ -271,7 +271,7 @@ class Routes:
         if new or gone:
             after = yield from self._shared(digest % (1 << 128), before, new, gone)
             standing.table = after
-            self._tell(Change(appliance, before, after, new, frozenset(gone)))
+            self._tell(Change(appliance, before, after, new, gone))
 
     def _shared(
         self, digest: int, before: Table, new: dict[Prefix, Attributes], gone: set[Prefix]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.steering import decisions, failover, herd, http, lossy, restart
+from bench.steering import decisions, failover, herd, http, lossy, replicas, restart
 from bench.steering.planet import Size
 
-TABLES = ("decisions", "herd", "lossy", "failover", "http", "restart")
+TABLES = ("decisions", "herd", "lossy", "failover", "http", "restart", "replicas")
 
 
 def main() -> int:
@@ -32,6 +32,7 @@ def main() -> int:
         "failover": lambda: failover.run(size, console, given.plots),
         "http": lambda: http.run(size, console),
         "restart": lambda: restart.run(size, console),
+        "replicas": lambda: replicas.run(size, console),
     }
     for name in TABLES:
         if given.only in {"", name}:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Final
 
 import msgspec
@@ -24,6 +25,9 @@ from bench.steering.planet import Size
 
 BEAT_EVERY_S: Final = 5.0
 PEAK_STARTS_PER_S: Final = 4200.0
+_CONNECTIONS: Final = 256
+_AT_ONCE: Final = 64
+"""Of them, that ask again and again for as many starts as can be answered."""
 _FLAPPING: Final = 10_000
 _PART: Final = 5_000
 """Prefixes in one heartbeat (`oca.routejournal`)."""
@@ -59,18 +63,18 @@ class Server:
 
 
 @contextmanager
-def serving(size: Size, core: int = 0) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bench.steering.server", folder]
-        command += [msgspec.json.encode(size).decode(), str(core)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            yield Server(process, size)
-        finally:
-            process.terminate()
-            process.wait()
+def serving(size: Size, core: int, folder: Path, nats: str | None = None) -> Iterator[Server]:
+    """With the keys that are in ``folder``, or new ones; ``nats`` is the URL of what it has equals by."""
+    command = [sys.executable, "-m", "bench.steering.server", str(folder)]
+    command += [msgspec.json.encode(size).decode(), str(core), *([] if nats is None else [nats])]
+    pipe = subprocess.PIPE
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
+    try:
+        yield Server(process, size)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ ROWS: Final = (
 
 def run(size: Size, console: Console, seconds: float = 10.0) -> None:
     os.sched_setaffinity(0, {1})
-    with serving(size) as server:
+    with tempfile.TemporaryDirectory() as folder, serving(size, 0, Path(folder)) as server:
         console.print(
             f"fleet in memory after {server.made_s} s, {server.resident_mib} MiB resident; "
             f"{size.appliances} appliances, each tells every {BEAT_EVERY_S:.0f} s"
@@ -107,7 +111,7 @@ async def _rows(server: Server, console: Console, seconds: float) -> None:
     size = server.size
     names = [f"a{number}" for number in range(size.appliances)]
     asker = Asker(questions(size, server.key, 50_000))
-    await asker.connect(server.port, 256)
+    await asker.connect(server.port, _CONNECTIONS)
     signing = Fleet(names, sessions=False)
     await signing.connect(server.port)
     await _row(server, signing, asker, Row("all heartbeats, each of them signed: once around"), console, 5.0)
@@ -134,7 +138,7 @@ async def _row(
         fleet.speak(server.size.appliances / BEAT_EVERY_S if row.beats else 0.0, until)
     )
     flapping = asyncio.create_task(_flap(fleet, until) if row.flap else asyncio.sleep(0))
-    await asker.ask(row.starts_per_s if row.starts_per_s != 0.0 else 1e-9, until)
+    await asker.ask(row.starts_per_s if row.starts_per_s != 0.0 else 1e-9, until, _AT_ONCE)
     missed = await speaking
     await flapping
     took = time.perf_counter() - began

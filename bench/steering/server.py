@@ -1,4 +1,4 @@
-"""The real service with the planet's fleet in memory: ``python -m bench.steering.server FOLDER SIZE CORE``.
+"""The real service with the planet's fleet in memory: ``python -m bench.steering.server FOLDER SIZE CORE [NATS]``.
 
 What it has not is a bucket and a fleet file of 17,000 appliances: content and routes are those of
 `bench.steering.planet`. It prints one line of JSON when it listens, and one more for each line that it is told:
@@ -28,7 +28,7 @@ from daemon.s3 import S3Config
 from steering import serve
 from steering.api import Api
 from steering.apikeys import load_api_keys
-from steering.config import Config
+from steering.config import Config, Store
 from steering.content import Content, ContentReader
 from steering.keys import Paths, Signer, load_public, make
 from steering.manifests import Manifests
@@ -86,11 +86,17 @@ def main() -> None:
     folder, size, core = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Size), int(sys.argv[3])
     os.sched_setaffinity(0, {core})
     paths = Paths(folder)
-    key = make(paths, new_api_key=True)
+    given = folder / "key"
+    if not given.exists():
+        given.write_text(str(make(paths, new_api_key=True)))
+    key = given.read_text()
     sock = socket.create_server(("127.0.0.1", 0), backlog=4096)
     port = sock.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    config = Config("-", S3Config("none"), url, f"127.0.0.1:{port}", str(folder), requests_per_s=1e6)
+    store = Store("nats", tuple(sys.argv[4:])) if sys.argv[4:] else Store()
+    config = Config(
+        "-", S3Config("none"), url, f"127.0.0.1:{port}", str(folder), requests_per_s=1e6, store=store
+    )
     began = time.monotonic()
     view = view_of(size, [str(private_key(number).as_dict(private=False)["x"]) for number in range(KEYS)])
     signer = Signer.load(paths)

@@ -28,14 +28,15 @@ vouches for it (`contracts.beatsession`)."""
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 
 
-class DiskReport(msgspec.Struct, frozen=True):
+# gc=False: 17,000 appliances' last heartbeats are kept, each of dozens of these, and none is in a cycle.
+class DiskReport(msgspec.Struct, frozen=True, gc=False):
     path: Annotated[str, Meta(max_length=255)]
     capacity_bytes: Count
     used_bytes: Count
     state: Annotated[str, Meta(max_length=32)]
 
 
-class PlanProgress(msgspec.Struct, frozen=True):
+class PlanProgress(msgspec.Struct, frozen=True, gc=False):
     """How far the plan has been carried out. With the plan itself this is what the appliance holds."""
 
     version: Version
@@ -47,7 +48,7 @@ class PlanProgress(msgspec.Struct, frozen=True):
     ] = ()
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     appliance: Name
     boot: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z", description="drawn at each start")]
     sequence: Annotated[int, Meta(ge=1, le=1 << 62, description="rises with each heartbeat of one boot")]

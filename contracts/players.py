@@ -13,7 +13,7 @@ MAX_NETWORKS: Final = 128
 Mean = Annotated[float, Meta(ge=0, le=1e9)]
 
 
-class NetworkPlayers(msgspec.Struct, frozen=True, array_like=True):
+class NetworkPlayers(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of one client network: an IPv4 /24 or an IPv6 /48."""
 
     network: Annotated[str, Meta(pattern=r"^([0-9.]{7,15}/24|[0-9a-f:]{2,39}/48)\Z")]
@@ -21,7 +21,7 @@ class NetworkPlayers(msgspec.Struct, frozen=True, array_like=True):
     starved: Mean
 
 
-class Players(msgspec.Struct, frozen=True):
+class Players(msgspec.Struct, frozen=True, gc=False):
     """What players went through here: means over the last intervals, of distinct sessions that steering signed.
 
     A session counts once in an interval and in one network, whatever it sends. It starved when it said so (CMCD), or when

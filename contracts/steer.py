@@ -49,7 +49,7 @@ class SteerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"client_ip: {self.client_ip!r} is not an IPv4 or IPv6 address")
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """One appliance that can serve the playback; the first of the list is the best."""
 
     appliance: str
@@ -61,7 +61,7 @@ class Candidate(msgspec.Struct, frozen=True):
     reason: str
 
 
-class SteerResponse(msgspec.Struct, frozen=True):
+class SteerResponse(msgspec.Struct, frozen=True, gc=False):
     session: Session
     ttl_s: int
     candidates: tuple[Candidate, ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -34,8 +33,7 @@ class Replayed(Exception):
     """A heartbeat that is not newer than the last one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """The last heartbeat. ``at`` is of our clock, ``issued_at`` of its sender's."""
 
     at: float

@@ -36,7 +36,7 @@ from contracts.fleet import Tier
 from steering.feedback import Lowered, is_set_back, weights
 from steering.health import State
 from steering.preference import Order
-from steering.snapshot import Box, Reach, Snapshot
+from steering.snapshot import Box, Reach, SiteView, Snapshot
 from steering.spread import FULL, in_order, spread, two_choices
 
 _NEAR_KM: Final = 50.0
@@ -105,7 +105,9 @@ class _Scan:
     __slots__ = ("capacity", "held_back", "holders", "load", "lowered", "pullers", "reach", "suspects")
 
     def __init__(self, question: Question, reach: Reach, snapshot: Snapshot) -> None:
-        now, bit, excluded = snapshot.now, question.bit, question.excluded
+        now, excluded = snapshot.now, question.excluded
+        # As `Box.holds` and `Box.serves` say it: one of them is asked for each of fifty boxes of a start.
+        at, mask = question.bit >> 3, 0 if question.bit < 0 else 1 << (question.bit & 7)
         self.reach = reach
         self.holders: list[Box] = []
         self.pullers: list[Box] = []
@@ -113,16 +115,18 @@ class _Scan:
         self.held_back: list[Box] = []
         """Of the holders and pullers, those that come after their equals for this session."""
         self.lowered: dict[str, Lowered] = {}
-        self.load = self.capacity = 0.0
+        load = capacity = 0.0
         for box in reach.site.boxes:
             if box.id in excluded:
                 continue
-            if box.serves(now):
-                self.load += box.load_bps
-                self.capacity += box.throughput_bps
-                (self.holders if box.holds(bit) else self.pullers).append(box)
+            if box.state is State.SERVING and now < box.silent_at:
+                load += box.load_bps
+                capacity += box.throughput_bps
+                held = box.holdings
+                (self.holders if at < len(held) and held[at] & mask else self.pullers).append(box)
             elif box.state_at(now) is State.SUSPECT:
                 self.suspects.append(box)
+        self.load, self.capacity = load, capacity
 
     @property
     def share(self) -> float:
@@ -142,10 +146,13 @@ def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
     """At most ``count`` candidates, none when nobody may be answered."""
     pool: list[Placed] = []
     domains, sites = set(), set()
-    for placed in rank(question, snapshot):
-        pool.append(placed)
-        domains.add(_domain(placed.box))
-        sites.add(placed.box.site)
+    for some in _ranked(question, snapshot):
+        for placed in some:
+            pool.append(placed)
+            domains.add(_domain(placed.box))
+            sites.add(placed.box.site)
+            if len(pool) >= count and (count < 2 or len(domains) > 1):
+                break  # the rest of this site would be answered after others
         if len(pool) >= count and (count < 2 or len(domains) > 1) and (count < 3 or len(sites) > 1):
             break
     if count > 1 and len(domains) > 1:
@@ -160,22 +167,27 @@ def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
 
 def rank(question: Question, snapshot: Snapshot) -> Iterator[Placed]:
     """Every appliance that may be answered, best first; worked out as far as it is asked for."""
-    scanned: list[list[_Scan]] = []
-    for scans in _equals(question, snapshot):
-        scanned.append(scans)
+    return itertools.chain.from_iterable(_ranked(question, snapshot))
+
+
+def _ranked(question: Question, snapshot: Snapshot) -> Iterator[Iterable[Placed]]:
+    """As `rank`, those of one site together."""
+    scanned: list[_Equals] = []
+    for equals in _equals(question, snapshot):
+        scanned.append(equals)
         if question.incumbent is None:
-            yield from _placed(question, scans, holds=True)
+            yield from _placed(question, equals, holds=True)
     if question.incumbent is not None:
         for holds in (True, False):
             yield from _with_incumbent(question, scanned, holds=holds)
     else:
-        for scans in scanned:
-            yield from _placed(question, scans, holds=False)
-    scans = [scan for some in scanned for scan in some]
+        for equals in scanned:
+            yield from _placed(question, equals, holds=False)
+    scans = [scan for equals in scanned for scan in equals]
     if not any(scan.holders or scan.pullers or scan.held_back for scan in scans):
         for scan in scans:
-            for box in in_order(scan.suspects, question.title):
-                yield Placed(box, scan.reach, box.holds(question.bit), suspect=True)
+            boxes = in_order(scan.suspects, question.title)
+            yield [Placed(box, scan.reach, box.holds(question.bit), suspect=True) for box in boxes]
 
 
 def explain(question: Question, snapshot: Snapshot, others: Iterable[Reach]) -> list[Considered]:
@@ -230,17 +242,48 @@ def _domain(box: Box) -> tuple[str, str]:
     return box.site, box.failure_domain
 
 
-def _equals(question: Question, snapshot: Snapshot) -> Iterator[list[_Scan]]:
-    """The sites where the title may be, best first; those in one list are equally near."""
+class _Equals:
+    """Sites that are equally near, in this session's order. None is looked at before it is asked for: ten regional sites
+    may announce everybody, and one of them is answered.
+    """
+
+    def __init__(self, question: Question, group: list[Reach], snapshot: Snapshot) -> None:
+        self._question = question
+        self._snapshot = snapshot
+        self._reaches = {reach.site.id: reach for reach in group}
+        self._scans: dict[str, _Scan] = {}
+        self._order: list[SiteView] | None = None
+        if snapshot.told:  # then all are compared
+            _hold_back(question, snapshot, [self._scan(reach.site) for reach in group])
+
+    def __iter__(self) -> Iterator[_Scan]:
+        if self._order is None:
+            sites = [reach.site for reach in self._reaches.values()]
+            alone = len(sites) == 1
+            self._order = sites if alone else two_choices(sites, self._share, self._question.session)
+        for site in self._order:
+            yield self._scan(site)
+
+    @property
+    def held_back(self) -> list[_Scan]:
+        """Those with appliances that come after their equals."""
+        return [scan for scan in self if scan.held_back] if self._snapshot.told else []
+
+    def _scan(self, site: SiteView) -> _Scan:
+        scan = self._scans.get(site.id)
+        if scan is None:
+            scan = self._scans[site.id] = _Scan(self._question, self._reaches[site.id], self._snapshot)
+        return scan
+
+    def _share(self, site: SiteView) -> float:
+        return self._scan(site).share
+
+
+def _equals(question: Question, snapshot: Snapshot) -> Iterator[_Equals]:
+    """The sites where the title may be, best first."""
     reaches = [item for item in snapshot.reaches if is_licensed(question.countries, item.site.country)]
     for group in groups(reaches):
-        scans = {reach.site.id: _Scan(question, reach, snapshot) for reach in group}
-        if snapshot.told:
-            _hold_back(question, snapshot, list(scans.values()))
-        if len(group) > 1:
-            shares = [(reach.site, scans[reach.site.id].share) for reach in group]
-            scans = {site.id: scans[site.id] for site in two_choices(shares, question.session)}
-        yield list(scans.values())
+        yield _Equals(question, group, snapshot)
 
 
 def _hold_back(question: Question, snapshot: Snapshot, scans: list[_Scan]) -> None:
@@ -276,32 +319,31 @@ def _sortable(reach: Reach) -> tuple[int, Order, float, str, Reach]:
     return -reach.length, order, distance_km, reach.site.id, reach
 
 
-def _placed(question: Question, scans: list[_Scan], *, holds: bool) -> Iterator[Placed]:
+def _placed(question: Question, equals: _Equals, *, holds: bool) -> Iterator[Iterable[Placed]]:
     """Those of equally near sites."""
-    title, bitrate_bps = question.title, question.bitrate_bps
-    for scan in scans:
-        boxes = scan.holders if holds else scan.pullers
-        if boxes:
-            for box in spread(title, bitrate_bps, boxes):
-                yield Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))
-    for scan in scans:
+    for scan in equals:
+        yield _of_site(question, scan, scan.holders if holds else scan.pullers, holds=holds)
+    for scan in equals.held_back:
         boxes = [box for box in scan.held_back if box.holds(question.bit) is holds]
-        if boxes:
-            for box in spread(title, bitrate_bps, boxes):
-                yield Placed(box, scan.reach, holds, lowered=scan.lowered[box.id])
+        yield _of_site(question, scan, boxes, holds=holds)
 
 
-def _with_incumbent(question: Question, scanned: list[list[_Scan]], *, holds: bool) -> Iterator[Placed]:
+def _of_site(question: Question, scan: _Scan, boxes: list[Box], *, holds: bool) -> Iterator[Placed]:
+    if boxes:
+        for box in spread(question.title, question.bitrate_bps, boxes):
+            yield Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))
+
+
+def _with_incumbent(question: Question, scanned: list[_Equals], *, holds: bool) -> Iterator[Iterable[Placed]]:
     found = None
     for scan in itertools.chain.from_iterable(scanned):
         for box in scan.holders if holds else scan.pullers:
             if box.id == question.incumbent:
                 found = box
-                yield Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))
-    for scans in scanned:
-        for placed in _placed(question, scans, holds=holds):
-            if placed.box is not found:
-                yield placed
+                yield [Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))]
+    for equals in scanned:
+        for some in _placed(question, equals, holds=holds):
+            yield (placed for placed in some if placed.box is not found)
 
 
 __all__ = ["FULL", "Considered", "Placed", "Question", "Verdict", "decide", "explain", "rank", "reason"]

@@ -14,7 +14,7 @@ Choices (2001).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
@@ -56,7 +56,7 @@ def seed_of(name: str) -> int:
 def in_order(items: Sequence[Item], what: str) -> list[Item]:
     """By hash alone."""
     raw = what.encode()
-    return sorted(items, key=lambda item: (distance(item, raw), item.id))
+    return [item for _, _, item in sorted([(distance(item, raw), item.id, item) for item in items])]
 
 
 def bound_of(load_bps: float, throughput_bps: float) -> float:
@@ -92,10 +92,9 @@ def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> list[Box]:
     return [item[2] for item in under + over]
 
 
-def two_choices(shares: Sequence[tuple[Item, float]], session: str) -> list[Item]:
-    """Sites in the session's order, the less loaded of the first two in front."""
-    by_hash = in_order([item for item, _ in shares], session)
-    share = {item.id: share for item, share in shares}
-    if len(by_hash) > 1 and share[by_hash[1].id] + _WORTH_IT < share[by_hash[0].id]:
+def two_choices(items: Sequence[Item], share: Callable[[Item], float], session: str) -> list[Item]:
+    """Sites in the session's order, the less loaded of the first two in front; ``share`` is asked of those alone."""
+    by_hash = in_order(items, session)
+    if len(by_hash) > 1 and share(by_hash[1]) + _WORTH_IT < share(by_hash[0]):
         by_hash[0], by_hash[1] = by_hash[1], by_hash[0]
     return by_hash

@@ -100,13 +100,25 @@ def test_hashes_spread_in_proportion_to_throughput() -> None:
 
 def test_of_two_sites_the_less_loaded_is_asked_and_equal_ones_by_hash() -> None:
     sites = [box(f"s{number}") for number in range(6)]
-    level = [(item, 0.5) for item in sites]
-    firsts = Counter(two_choices(level, f"session-{number}")[0].id for number in range(600))
+    firsts = Counter(two_choices(sites, lambda _: 0.5, f"session-{number}")[0].id for number in range(600))
     assert len(firsts) == 6
-    by_hash = two_choices(level, "session-1")
-    assert two_choices([(item, 0.5 + 0.005 * (item is by_hash[0])) for item in sites], "session-1") == by_hash
-    swapped = two_choices([(item, 0.5 + 0.1 * (item is by_hash[0])) for item in sites], "session-1")
-    assert swapped == [by_hash[1], by_hash[0], *by_hash[2:]]
+    by_hash = two_choices(sites, lambda _: 0.5, "session-1")
+
+    def first_has(more: float) -> list[Box]:
+        return two_choices(sites, lambda item: 0.5 + more * (item is by_hash[0]), "session-1")
+
+    assert first_has(0.005) == by_hash
+    assert first_has(0.1) == [by_hash[1], by_hash[0], *by_hash[2:]]
+
+
+def test_of_many_sites_only_two_are_looked_at() -> None:
+    sites, asked = [box(f"s{number}") for number in range(6)], list[Box]()
+
+    def share(item: Box) -> float:
+        asked.append(item)
+        return 0.5
+
+    assert two_choices(sites, share, "session-1")[:2] == asked[::-1]
 
 
 def test_a_midnight_of_one_title_is_level_and_overflows_tier_by_tier() -> None:

@@ -72,21 +72,26 @@ def bound_of(load_bps: float, throughput_bps: float) -> float:
 def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> list[Box]:
     """Those with room for ``bitrate_bps`` more, the first to be asked first."""
     name = title.encode()
-    load, capacity = bitrate_bps, 0.0
+    load, capacity, alike = bitrate_bps, 0, True
     for box in boxes:
         load += box.load_bps
         capacity += box.throughput_bps
+        if box.throughput_bps != boxes[0].throughput_bps:
+            alike = False
     bound = bound_of(load, capacity) if capacity else 0.0
+    # Where all are of one size their hashes have the order of their distances, and cost a third.
     under: list[tuple[float, str, Box]] = []
     over: list[tuple[float, str, Box]] = []
     for box in boxes:
         share = (box.load_bps + bitrate_bps) / box.throughput_bps
         if share > FULL:
             continue
-        if share <= bound:
-            under.append((distance(box, name), box.id, box))
-        else:
+        if share > bound:
             over.append((share, box.id, box))
+        elif alike:
+            under.append((-xxh3_64_intdigest(name, box.seed), box.id, box))
+        else:
+            under.append((distance(box, name), box.id, box))
     under.sort()
     over.sort()
     return [item[2] for item in under + over]

@@ -85,25 +85,26 @@ class StartQueue:
         now, began = self._clock(), self._worked()
         overloaded = now - self._empty_at >= OVERLOAD_S
         length_s = min(max(TURN_S, SHARE * (began - self._turned_at)), MAX_TURN_S)
+        self._turned_at = began
         try:
-            answered = self._answer(began + length_s, newest_first=overloaded)
-            patience_s = IMPATIENT_S if overloaded else PATIENT_S
-            self._refuse(self._clock() - patience_s, answered + length_s)
+            self._answer(began + length_s, newest_first=overloaded)
+            if self._waiting:
+                patience_s = IMPATIENT_S if overloaded else PATIENT_S
+                self._refuse(self._clock() - patience_s, self._turned_at + length_s)
         finally:
-            self._turned_at = self._worked()
             if self._waiting:
                 self._soon(self._turn)
 
-    def _answer(self, until: float, *, newest_first: bool) -> float:
-        """Answers until so much has been worked; how much has been after that."""
-        worked, take = self._worked(), self._waiting.pop if newest_first else self._waiting.popleft
-        while self._waiting and worked < until:
+    def _answer(self, until: float, *, newest_first: bool) -> None:
+        """Answers until so much has been worked."""
+        take = self._waiting.pop if newest_first else self._waiting.popleft
+        while self._waiting and self._turned_at < until:
             start = take()
             start.asker.answer(start.credentials, start.body, start.arrived_at)
-            worked = self._worked()
-        return worked
+            self._turned_at = self._worked()
 
     def _refuse(self, stale: float, until: float) -> None:
         """Refuses those that came before ``stale``, until so much has been worked."""
-        while self._waiting and self._waiting[0].arrived_at < stale and self._worked() < until:
+        while self._waiting and self._waiting[0].arrived_at < stale and self._turned_at < until:
             self._waiting.popleft().asker.refuse()
+            self._turned_at = self._worked()

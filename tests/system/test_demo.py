@@ -16,6 +16,8 @@ import pytest
 from botocore.config import Config
 from playwright.sync_api import Browser
 
+from tests import commands
+from tests.component.fill.test_publish import _picture, clip
 from tests.waiting import PATIENCE_S
 
 from .browser import Player
@@ -255,5 +257,44 @@ def test_the_page_says_so_when_a_title_does_not_exist(demo: Demo, browser: Brows
     try:
         player.wait_for("window.nearcast?.error !== null", PATIENCE_S)
         assert player.page.get_by_role("alert").inner_text() == "There is no title tt9999."
+    finally:
+        player.page.close()
+
+
+SUBTITLES = "1\n00:00:00,500 --> 00:00:04,000\nHallo\n\n2\n00:00:05,000 --> 00:00:11,000\nWelt\n"
+
+
+@pytest.fixture(scope="module")
+def subtitled(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A title with subtitles that is published while the fleet runs: nobody has planned it, and it is pulled through."""
+    folder = tmp_path_factory.mktemp("subtitled")
+    (folder / "de.srt").write_text(SUBTITLES)
+    film = clip(folder / "film.mp4", *_picture("320x180", length_s="12"))
+    config = demo.folder / "fill.yaml"
+    said = commands.run(
+        "fill", "publish", film, "--title", "tt0002", "--subtitles", f"de={folder}/de.srt", "--config", config
+    )
+    assert said.returncode == 0, said
+    asked = f"{demo.endpoints['player']}api/playback"
+    wait_until("steering to know it", lambda: demo.request(asked, body={"title": "tt0002"})[0] == 200)
+    return "tt0002"
+
+
+@pytest.mark.parametrize("engine", ["hls", "dash"])
+def test_a_browser_shows_the_subtitles_of_a_title_that_has_just_been_published(
+    demo: Demo, browser: Browser, subtitled: str, engine: str
+) -> None:
+    player = Player(browser, f"{demo.endpoints['player']}plain.html?engine={engine}&title={subtitled}")
+    try:
+        player.wait_for("video.textTracks.length", PATIENCE_S)
+        assert player.page.evaluate("video.textTracks[0].language") == "de"
+        player.page.evaluate("video.textTracks[0].mode = 'showing'")
+        player.wait_for("video.textTracks[0].cues?.length === 2", PATIENCE_S)
+        cues = player.page.evaluate("[...video.textTracks[0].cues].map((cue) => [cue.startTime, cue.text])")
+        assert cues == [[0.5, "Hallo"], [5, "Welt"]]
+        player.page.evaluate("video.pause(), void (video.currentTime = 6)")
+        player.wait_for("video.textTracks[0].activeCues?.[0]?.text === 'Welt'", PATIENCE_S)
+        assert player.state("error") is None
+        assert player.errors == []
     finally:
         player.page.close()

@@ -88,10 +88,12 @@ def weights(told: Mapping[str, Told], equals: Iterable[str]) -> dict[str, float]
     lowered: dict[str, float] = {}
     if len(shares) < 2:
         return lowered  # nobody else to go to
-    least, second = sorted(shares.values())[:2]
+    best = min(
+        shares.values()
+    )  # its own, for the best one: what is sure of it is less, and it is not lowered
     for name in shares:
         if name in told:
-            weight = weight_of(told[name], second if shares[name] == least else least)
+            weight = weight_of(told[name], best)
             if weight < 1.0:
                 lowered[name] = weight
     return lowered

@@ -108,6 +108,7 @@ def test_a_session_speaks_for_one_network_in_an_interval(clock: Clock) -> None:
         votes.add([Votes(NETWORK, (), (2,), ())])
         clock.now += 25
     assert set(told(votes)) == {NETWORK}
+    assert told(votes)[NETWORK][1] == pytest.approx(share(5), abs=0.06)  # the second session's, and no other
 
 
 def test_what_a_player_says_first_is_of_where_it_came_from(clock: Clock) -> None:

@@ -79,9 +79,9 @@ boxes = st.builds(
     holds=st.booleans(),
     silent_at=st.sampled_from([NOW + 4, NOW - 1, NOW - 100]),
 )
-tolds = st.tuples(st.integers(0, 50), st.floats(0, 1), st.floats(0, 1)).map(
-    lambda drawn: Told("192.0.2.0/24", float(drawn[0]), drawn[0] * drawn[1], drawn[2])
-)
+tolds = st.tuples(
+    st.sampled_from([3, 20, 500]), st.sampled_from([0.1, 0.5, 1.0]), st.sampled_from([0.0, 0.0, 0.3])
+).map(lambda drawn: Told("192.0.2.0/24", float(drawn[0]), drawn[0] * drawn[1], drawn[2]))
 
 
 @st.composite
@@ -99,7 +99,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         beyond = Reach(at, -1, None, distance_km)
         reaches.append(draw(st.sampled_from([announced, announced, beyond])))
     names_of = [item.id for item in found] or ["none"]
-    told = draw(st.dictionaries(st.sampled_from(names_of), tolds, max_size=3))
+    told = draw(st.dictionaries(st.sampled_from(names_of), tolds, max_size=6))
     return Snapshot(NOW, tuple(reaches), told)
 
 

@@ -198,6 +198,14 @@ def test_a_session_is_moved_once_and_the_more_so_the_lower_the_weight() -> None:
     assert 20 < len(stayed[-1]) < 90
 
 
+def test_who_is_set_back_comes_after_its_equals_and_before_who_lacks_the_title() -> None:
+    boxes = [box("h0"), box("h1"), box("p0", holds=False), box("p1", holds=False)]
+    shot = Snapshot(NOW, (reach(site("isp-a", *boxes)),), {"h0": told(500, 500), "p0": told(500, 500)})
+    seen = Counter(tuple(item.box.id for item in rank(question(f"s{n}"), shot)) for n in range(300))
+    assert seen.most_common(1)[0][0] == ("h1", "h0", "p1", "p0")
+    assert all(set(order[:2]) == {"h0", "h1"} for order in seen)
+
+
 @given(st.text("abc", max_size=3), st.floats(FLOOR, 1), st.floats(FLOOR, 1))
 def test_who_is_set_back_stays_so_while_the_weight_falls(session: str, one: float, other: float) -> None:
     high, low = max(one, other), min(one, other)
@@ -235,6 +243,10 @@ def test_what_is_told_last_is_what_counts() -> None:
     feedback.hear("a", players(("198.51.100.0/24", 5, 4)))
     assert set(feedback.of(CLIENT)) == {"b"}
     assert set(held) == {"a", "b"}  # a decision never sees half of a change
+    held = feedback.of(CLIENT)
+    feedback.hear("c", players((NETWORK, 50, 1)))
+    assert set(held) == {"b"}
+    feedback.forget("c")
     feedback.hear("b", None)
     feedback.forget("a")
     feedback.forget("never heard")

@@ -278,7 +278,7 @@ class Api:
             self._isolated_s(now),
             len(self.frequent.sessions),
             self.view.health.held_up_s,
-            len(self.view.feedback),
+            self.view.feedback.lowered(),
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -23,6 +23,7 @@ from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from steering.config import load_config
 from steering.enrolcommands import add_enrol_command, revoke_appliance
+from steering.feedback import told_by, weight_of
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
 from steering.keyset import load_root, make_root, sign
@@ -182,12 +183,14 @@ def _fleet(arguments: argparse.Namespace) -> int:
 
 
 def _print_starving(box: ApplianceReport) -> None:
-    networks = () if box.players is None else box.players.networks
-    for item in networks[:_NETWORKS_SHOWN]:
-        told = f"{item.starved:.0f} of {item.sessions:.0f} sessions"
-        print(f"{box.id}: players of {item.network} starve: {told}")
-    if len(networks) > _NETWORKS_SHOWN:
-        print(f"{box.id}: and of {len(networks) - _NETWORKS_SHOWN} networks more (--json has them)")
+    networks = [] if box.players is None else list(told_by(box.players).values())
+    lossy = [told for told in networks if weight_of(told, 0.0) < 1.0]
+    for told in lossy[:_NETWORKS_SHOWN]:
+        print(
+            f"{box.id}: players of {told.network} starve: {told.starved:.0f} of {told.sessions:.0f} sessions"
+        )
+    if len(lossy) > _NETWORKS_SHOWN:
+        print(f"{box.id}: and of {len(lossy) - _NETWORKS_SHOWN} networks more (--json has them)")
 
 
 def _routes(box: ApplianceReport) -> str:

@@ -141,7 +141,7 @@ class Feedback:
             self._forget(appliance, known)
         if players is not None:
             self._players[appliance] = players
-            for name, told in _read(players):
+            for name, told in told_by(players).items():
                 if self._pairs < MAX_PAIRS:
                     # A new one each time: decisions hold the old one.
                     self._networks[name] = {**self._networks.get(name, {}), appliance: told}
@@ -154,13 +154,17 @@ class Feedback:
         """What is told of the network of a client, by appliance; nothing of those where nobody starved."""
         return self._networks.get(_network_of(address), _NOTHING) if self._networks else _NOTHING
 
+    def lowered(self) -> int:
+        """Pairs of appliance and network whose weight is below 1 where an equal does well."""
+        return sum(weight_of(told, 0.0) < 1.0 for boxes in self._networks.values() for told in boxes.values())
+
     def __len__(self) -> int:
-        """Pairs of appliance and network of which something is told."""
+        """Pairs of which something is told."""
         return self._pairs
 
     def _forget(self, appliance: str, players: Players) -> None:
         del self._players[appliance]
-        for name, _ in _read(players):
+        for name in told_by(players):
             rest = {box: told for box, told in self._networks.get(name, {}).items() if box != appliance}
             self._pairs -= len(self._networks.get(name, {})) - len(rest)
             if rest:
@@ -169,7 +173,7 @@ class Feedback:
                 self._networks.pop(name, None)
 
 
-def _read(players: Players) -> Iterable[tuple[Network, Told]]:
+def told_by(players: Players) -> dict[Network, Told]:
     """Each network once; what is no network is passed over, for an appliance of another version may mean more by it."""
     found: dict[Network, Told] = {}
     for item in players.networks:
@@ -182,7 +186,7 @@ def _read(players: Players) -> Iterable[tuple[Network, Told]]:
         elsewhere = min(others, max(0.0, players.starved - starved)) / (others + _DOUBT)
         told = Told(item.network, item.sessions, starved, elsewhere)
         found[_network_of(network.network_address)] = told
-    return found.items()
+    return found
 
 
 def _network_of(address: Address) -> Network:

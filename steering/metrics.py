@@ -76,7 +76,7 @@ class Metrics:
         )
         self._starved = Gauge(
             "steering_starved_networks",
-            "Pairs of appliance and client network of which it is told that players starve",
+            "Pairs of appliance and client network whose weight is below 1 where an equal appliance does well",
             registry=self._registry,
         )
         self._sessions = Gauge("steering_sessions", "Sessions that are remembered", registry=self._registry)

@@ -275,3 +275,10 @@ def test_the_pairs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(feedback) == 2
     feedback.forget("a")
     assert (len(feedback), feedback._networks) == (0, {})
+
+
+def test_pairs_are_counted_that_an_equal_would_do_better() -> None:
+    feedback = Feedback()
+    feedback.hear("a", players((NETWORK, 100, 60), ("198.51.100.0/24", 1, 1), sessions=1000, starved=61))
+    feedback.hear("b", players((NETWORK, 100, 2), sessions=1000, starved=2))
+    assert (len(feedback), feedback.lowered()) == (3, 1)

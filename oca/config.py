@@ -20,6 +20,7 @@ from oca.httpcache.target import suffix
 from oca.tier import Tier
 
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+MISSING: Final = frozenset({404, 410})
 MANIFESTS: Final = frozenset({".m3u8", ".mpd"})
 SEGMENTS: Final = frozenset(
     {".ts", ".m4s", ".mp4", ".m4a", ".m4v", ".cmfv", ".cmfa", ".aac", ".vtt", ".webm"}
@@ -186,6 +187,8 @@ class HttpOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the live streams: a manifest without a lifetime is fresh for half of it, a segment for a day."""
     fresh_s: dict[str, Annotated[float, Meta(ge=0, le=31_536_000)]] = {}
     """By extension, such as .m3u8, where the origin names no lifetime; stands above segment_s."""
+    missing_s: Annotated[float, Meta(ge=0, le=60)] = 0.25
+    """That there is no such manifest or segment, where the origin names no lifetime: hundreds who ask early ask once."""
 
     @property
     def name(self) -> str:
@@ -197,11 +200,13 @@ class HttpOrigin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What stored responses are tied to."""
         return f"{self.prefix} {self.url} {self.host or ''}"
 
-    def guess_s(self, key: str) -> float | None:
+    def guess_s(self, key: str, status: int) -> float | None:
         """How long a response to ``key`` is fresh where the origin says nothing; None: by the RFC's heuristic."""
         if self.strict:
             return None
         kind = suffix(key)
+        if status in MISSING:
+            return self.missing_s if kind in MANIFESTS or kind in SEGMENTS else None
         if kind in self.fresh_s:
             return self.fresh_s[kind]
         if kind in MANIFESTS:

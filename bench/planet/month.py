@@ -64,7 +64,15 @@ def run_month(appliances: int, storage: float, seed: int, trace: Path | None) ->
     if not len(asked):
         raise SystemExit(f"a month of {len(month.days)} days: {_WARM_DAYS + 1} at least are needed")
     print_table(
-        ("rule", "byte hit ratio", "worst day", "brought in a day", "max / mean load", "worst day's", "steered"),
+        (
+            "rule",
+            "byte hit ratio",
+            "worst day",
+            "brought in a day",
+            "max / mean load",
+            "worst day's",
+            "steered",
+        ),
         [
             (
                 name,

@@ -19,6 +19,8 @@ HEURISTIC_SHARE: Final = 0.1
 MOST_HEURISTIC_S: Final = 86_400
 _HEURISTIC: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Statuses that RFC 9110 section 15.1 lets a cache guess a lifetime for."""
+_GUESSED: Final = frozenset({200, 203, 404, 410})
+"""For which a guess of ours stands above the RFC's."""
 _UNDERSTOOD: Final = _HEURISTIC | {302, 303, 307, 304, 400, 401, 403, 500, 502, 503, 504}
 """What must-understand asks of us: section 5.2.2.3."""
 _NOT_FROM_304: Final = frozenset(
@@ -255,7 +257,7 @@ def _heuristic(
 ) -> float:
     if status not in _HEURISTIC and "public" not in said:
         return 0
-    if guess_s is not None and status in {200, 203}:
+    if guess_s is not None and status in _GUESSED:
         return guess_s
     modified = parse_date(first(fields, "last-modified"), responded_at)
     if modified is None:

@@ -279,7 +279,9 @@ class SharedCache:
         if response.status == 200 and first(ask.fields, "range") is None:
             for stored in self.store.index.get(ask.key):
                 if policy.same_representation(stored.fields, stored.total, response.fields):
-                    self.store.update(stored, response.fields, requested_at, now, self.guess_s(ask))
+                    self.store.update(
+                        stored, response.fields, requested_at, now, self.guess_s(ask, stored.status)
+                    )
                 else:
                     self.store.drop([ask.key])
             self.store.announce_drop([ask.key])
@@ -308,9 +310,9 @@ class SharedCache:
         asked.reply(fetch.reply(f"fwd=method; fwd-status={fetch.status}"))
         await fetch.stream()
 
-    def guess_s(self, ask: Ask) -> float | None:
+    def guess_s(self, ask: Ask, status: int) -> float | None:
         """How long a response is fresh where its origin says nothing."""
-        return self.origins[ask.origin].guess_s(ask.key)
+        return self.origins[ask.origin].guess_s(ask.key, status)
 
 
 def shared_cache(

@@ -142,7 +142,7 @@ class Fetch:
         if response.status == 304 and conditions and entry is not None:
             async for _ in response.pieces():
                 pass
-            cache.store.update(entry, response.fields, requested_at, now, cache.guess_s(ask))
+            cache.store.update(entry, response.fields, requested_at, now, cache.guess_s(ask, entry.status))
             self._landed(Result(Outcome.STORED, entry))
             return entry, None
         stored = await self._store(response, requested_at, now)
@@ -152,7 +152,7 @@ class Fetch:
     async def _store(self, response: Response, requested_at: float, now: float) -> Entry | None:
         """An entry for the response, to be filled; None when it is not to be stored."""
         cache, ask = self._cache, self.asked.ask
-        guess = cache.guess_s(ask)
+        guess = cache.guess_s(ask, response.status)
         fresh = policy.freshness(response.status, response.fields, requested_at, now, guess)
         status, start, total = response.status, 0, response.body_bytes
         if status == 206:

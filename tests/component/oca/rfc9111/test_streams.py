@@ -52,12 +52,7 @@ def test_who_waited_shares_what_has_aged_on_its_way(cache: Cache, said: str, ask
         send(response(f"Cache-Control: {said}", "Age: 5", 'ETag: "a"'))
 
     cache.origin.answer = answer
-    players = [
-        http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S) for _ in range(20)
-    ]
-    for player in players:
-        player.request("GET", f"{cache.path}-before")
-        assert player.getresponse().read() == b"hello"
+    players = opened(cache, 20)
     for player in players:
         player.request("GET", cache.path)
     for probe in ("-after1", "-after2"):  # the second is read when all of them have been
@@ -68,6 +63,46 @@ def test_who_waited_shares_what_has_aged_on_its_way(cache: Cache, said: str, ask
         assert (got.status, got.read()) == (200, b"hello")
         player.close()
     assert cache.origin.count(cache.path) == asked
+
+
+def test_players_who_guess_a_segment_before_it_is_there_are_one_request_and_get_it_when_it_is(
+    cache: Cache,
+) -> None:
+    go_on, there, path = threading.Event(), threading.Event(), f"{cache.path}.m4s"
+
+    def answer(request: Asked, send: Send) -> None:
+        if request.target == path and not there.is_set():
+            go_on.wait(PATIENCE_S)
+            send(response(status="404 Not Found", body=b"not yet"))
+        else:
+            send(response())
+
+    cache.origin.answer = answer
+    players = opened(cache, 20)
+    for player in players:
+        player.request("GET", path)
+    for probe in ("-after1", "-after2"):
+        assert cache.ask(path=cache.path + probe).status == 200
+    go_on.set()
+    for player in players:
+        got = player.getresponse()
+        assert (got.status, got.read()) == (404, b"not yet")
+        player.close()
+    assert cache.origin.count(path) == 1
+    there.set()
+    until(lambda: cache.ask(path=path).status == 200)
+
+
+def opened(cache: Cache, count: int) -> list[http.client.HTTPConnection]:
+    """Connections that have been served on already: what is asked on them next is read in turn."""
+    players = [
+        http.client.HTTPConnection("127.0.0.1", cache.appliance.port, timeout=PATIENCE_S)
+        for _ in range(count)
+    ]
+    for player in players:
+        player.request("GET", f"{cache.path}-before")
+        assert player.getresponse().read() == b"hello"
+    return players
 
 
 def test_bytes_reach_the_client_as_they_come(cache: Cache) -> None:

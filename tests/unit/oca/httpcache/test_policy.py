@@ -218,4 +218,5 @@ def test_whether_a_head_speaks_of_what_is_stored(head: list[str], same: bool) ->
 def test_a_lifetime_may_be_guessed_only_where_the_origin_says_nothing() -> None:
     assert freshness(200, (), NOW, NOW, guess_s=2).lifetime_s == 2
     assert freshness(200, fields("Cache-Control: max-age=9"), NOW, NOW, guess_s=2).lifetime_s == 9
-    assert freshness(404, (), NOW, NOW, guess_s=2).lifetime_s == 0
+    assert freshness(404, (), NOW, NOW, guess_s=2).lifetime_s == 2
+    assert freshness(500, (), NOW, NOW, guess_s=2).lifetime_s == 0

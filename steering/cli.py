@@ -23,7 +23,7 @@ from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from steering.config import load_config
 from steering.enrolcommands import add_enrol_command, revoke_appliance
-from steering.feedback import told_by, weight_of
+from steering.feedback import TOLERANCE, at_least, told_by, weight_of
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
 from steering.keyset import load_root, make_root, sign
@@ -183,7 +183,12 @@ def _fleet(arguments: argparse.Namespace) -> int:
 
 
 def _print_starving(box: ApplianceReport) -> None:
-    networks = [] if box.players is None else list(told_by(box.players).values())
+    players = box.players
+    if players is None:
+        return
+    if at_least(players.starved, players.sessions) > TOLERANCE:
+        print(f"{box.id}: {players.starved:.0f} of all its {players.sessions:.0f} sessions starve")
+    networks = list(told_by(players).values())
     lossy = [told for told in networks if weight_of(told, 0.0) < 1.0]
     for told in lossy[:_NETWORKS_SHOWN]:
         print(

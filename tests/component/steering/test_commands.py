@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from contracts.players import NetworkPlayers, Players
 from tests import commands
 from tests.component.steering.service import HOST, VIEWER, Service
 from tests.ports import free_port
@@ -42,6 +43,19 @@ def test_the_fleet_as_a_table(shared: Service) -> None:
     assert "1.0 Gb/s" in lines[1]
     assert lines[1].split()[-2:] == ["100%", "0"]
     assert lines[-1].startswith("catalog 2026")
+
+
+def test_the_fleet_names_who_starves(shared: Service) -> None:
+    networks = tuple(NetworkPlayers(f"192.0.{number}.0/24", 100, 60) for number in range(5))
+    shared.beat("isp-a1", players=Players(10_000, 310, (*networks, NetworkPlayers("198.51.100.0/24", 1, 1))))
+    shared.beat("isp-a2", players=Players(480, 60))
+    lines = shared.run("fleet", STEERING_KEY=shared.key).stdout.splitlines()
+    shared.beat()
+    assert [line for line in lines if "starve" in line or "more" in line] == [
+        *(f"isp-a1: players of 192.0.{number}.0/24 starve: 60 of 100 sessions" for number in range(3)),
+        "isp-a1: and of 2 networks more (--json has them)",
+        "isp-a2: 60 of all its 480 sessions starve",
+    ]
 
 
 def test_the_fleet_for_machines(shared: Service) -> None:

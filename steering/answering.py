@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,18 @@ _RETRY_S: Final = (2.0, 8.0)
 """Drawn anew for each who is refused: all of a midnight's starts must not come back in one second."""
 
 
+class Choice(NamedTuple):
+    """A start that was decided and is not signed yet."""
+
+    asked: SteerRequest
+    title: Title
+    session: str
+    placed: list[Placed]
+    expires_at: int
+    """Seconds since 1970, as ``wall``, when it was decided."""
+    wall: float
+
+
 class Answering:
     """``chance`` gives a number of 0 to 1."""
 
@@ -41,6 +53,11 @@ class Answering:
 
     def steer(self, asked: SteerRequest, now: float, wall: float) -> SteerResponse:
         """Raises `Refused`. ``now`` is the monotonic clock, ``wall`` seconds since 1970."""
+        choice = self.choose(asked, now, wall)
+        return self.answer(choice, self.sign(choice))
+
+    def choose(self, asked: SteerRequest, now: float, wall: float) -> Choice:
+        """Decides, and counts the start where it goes; `sign` and `answer` follow. Raises `Refused`."""
         title = self.playable(asked, wall)
         session = asked.session or secrets.token_urlsafe(12)
         known = self.sessions.get(session, wall) if asked.session is not None else None
@@ -48,19 +65,29 @@ class Answering:
         chosen, _ = self._decide(question, asked.client_ip, now, asked.count)
         if not chosen:
             raise self.nobody()
-        token, expires_at = self.signer.sign(
-            asked.title, session, wall, self._config.token_ttl_s, asked.client_ip
-        )
         first = chosen[0].box.id
         if first != question.incumbent:
             self.view.give(first, question.bitrate_bps)
+        expires_at = int(wall) + self._config.token_ttl_s
         self.sessions.put(
             session, Session(asked.client_ip, asked.title, expires_at, first, asked.max_height), wall
         )
-        candidates = tuple([_candidate(item, title, token) for item in chosen])
+        return Choice(asked, title, session, chosen, expires_at, wall)
+
+    def sign(self, choice: Choice) -> str:
+        """The token for all candidates."""
+        asked = choice.asked
+        token, _ = self.signer.sign(
+            asked.title, choice.session, choice.wall, self._config.token_ttl_s, asked.client_ip
+        )
+        return token
+
+    def answer(self, choice: Choice, token: str) -> SteerResponse:
+        title = choice.title
+        candidates = tuple([_candidate(item, title, token) for item in choice.placed])
         base = f"{self._config.public_url}/URISigningPackage={token}/"
         return SteerResponse(
-            session, TTL_S, candidates, token, expires_at, base + title.hls, base + title.dash
+            choice.session, TTL_S, candidates, token, choice.expires_at, base + title.hls, base + title.dash
         )
 
     def playable(self, asked: SteerRequest, wall: float) -> Title:

@@ -30,11 +30,8 @@ from steering.startqueue import StartQueue
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """From the credentials and the body to the answer's body (JSON); both raise `Refused`."""
-
     beat: Callable[[Credentials, bytes], bytes]
-    start: Callable[[Credentials, bytes, float], bytes]
-    """Hears too when the question arrived, by the queue's clock."""
+    """From the credentials and the body to the answer's body (JSON); raises `Refused`."""
     busy: Callable[[], Refused]
     """What a start is refused with that cannot have its turn."""
     failed: Callable[[Exception], web.Response]
@@ -121,13 +118,13 @@ class FastPath(asyncio.Protocol):
         if len(self._held) > _MAX_HELD_BYTES:
             self._read_or_not()
 
-    def answer(self, credentials: Credentials, body: bytes, arrived_at: float) -> None:
-        """A start has its turn."""
+    def answer(self, result: bytes | Exception) -> None:
+        """A start had its turn."""
         if self._transport is not None:
-            try:
-                self._write(self._handlers.start(credentials, body, arrived_at))
-            except Exception as error:  # noqa: BLE001 - `failed` logs what nobody meant
-                self._write_failure(error)
+            if isinstance(result, Exception):
+                self._write_failure(result)
+            else:
+                self._write(result)
         self._go_on()
 
     def refuse(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from contracts.keyset import SignedKeySet
 from contracts.problem import Problem
 from contracts.token import KeyRing, Speaker, TokenRefused, verify_identity
 from steering.admission import Admission
-from steering.answering import Answering
+from steering.answering import Answering, Choice
 from steering.apikeys import Scope
 from steering.beatsessions import BeatSessions, Vouched
 from steering.credentials import Certified, Credentials
@@ -25,6 +25,9 @@ from steering.keyset import Published
 from steering.metrics import Metrics
 from steering.request import Refused, bad_field
 from steering.revocations import RevocationList
+from steering.startqueue import Start
+
+T = TypeVar("T")
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -56,14 +59,41 @@ class Frequent:
     def start(self, raw: bytes, arrived_at: float) -> bytes:
         """The candidates of an admitted caller's question, which came then (monotonic); raises `Refused`."""
         try:
-            asked = decode(raw, steer.SteerRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES)
-            now, wall = time.monotonic(), time.time()
-            self._admission.admit_client(asked, now, wall)
-            return _encode(self._answering.steer(asked, now, wall)) + b"\n"
-        except BadDocument as error:
-            raise bad_field(error.why) from None
+            choice = self._chosen(raw)
+            return self._answer(choice, self._answering.sign(choice))
         finally:
             self._metrics.decided(time.monotonic() - arrived_at)
+
+    def take_starts(self, starts: Sequence[Start]) -> list[bytes | Exception]:
+        """Admits and answers, counted: of each its answer, or what it is refused with.
+
+        Step by step for all of them together: code that has just run is still in the processor's cache, and eight at
+        a time take a fifth less than one by one.
+        """
+        results = [_tried(self._admitted, start) for start in starts]
+        tokens = [_tried(self._answering.sign, result) for result in results]
+        answers = [_tried(self._answer, *pair) for pair in zip(results, tokens, strict=True)]
+        now = time.monotonic()
+        for start, answer in zip(starts, answers, strict=True):
+            self._metrics.answered(answer if isinstance(answer, Exception) else None)
+            self._metrics.decided(now - start.arrived_at)
+        return answers
+
+    def _admitted(self, start: Start) -> Choice:
+        self._admission.admit(start.credentials, Scope.STEER)
+        return self._chosen(start.body)
+
+    def _chosen(self, raw: bytes) -> Choice:
+        try:
+            asked = decode(raw, steer.SteerRequest, name="body", limit_bytes=steer.MAX_REQUEST_BYTES)
+        except BadDocument as error:
+            raise bad_field(error.why) from None
+        now, wall = time.monotonic(), time.time()
+        self._admission.admit_client(asked, now, wall)
+        return self._answering.choose(asked, now, wall)
+
+    def _answer(self, choice: Choice, token: str) -> bytes:
+        return _encode(self._answering.answer(choice, token)) + b"\n"
 
     def speaker(self, credentials: Credentials) -> Speaker | Vouched:
         """Who speaks, by the credentials alone: only who is in the fleet may have us hold megabytes.
@@ -118,12 +148,6 @@ class Frequent:
             await asyncio.sleep(4 * (time.monotonic() - began) if self.pressed() else 0)
             began = time.monotonic()
 
-    def take_start(self, credentials: Credentials, raw: bytes, arrived_at: float) -> bytes:
-        """Admits and answers, counted."""
-        with self._metrics.answering():
-            self._admission.admit(credentials, Scope.STEER)
-            return self.start(raw, arrived_at)
-
     def busy(self) -> Refused:
         """For a start that cannot have its turn, counted."""
         self._metrics.shed()
@@ -133,3 +157,14 @@ class Frequent:
         """`speaker` and `beat`, counted."""
         with self._metrics.hearing():
             return self.beat(self.speaker(credentials), raw)
+
+
+def _tried(step: Callable[..., T], *arguments: Any) -> T | Exception:
+    """What it returns or raises; the error among the arguments when an earlier step has failed."""
+    for argument in arguments:
+        if isinstance(argument, Exception):
+            return argument
+    try:
+        return step(*arguments)
+    except Exception as error:  # noqa: BLE001 - it is the answer to its start, and rendered as everywhere
+        return error

@@ -96,6 +96,10 @@ class Metrics:
         """Counts how the question inside ends."""
         return self._answering
 
+    def answered(self, error: Exception | None) -> None:
+        """Counts a question that ended so."""
+        self._answering.ended(error)
+
     def hearing(self) -> _Counted:
         """Counts how the heartbeat inside ends."""
         return self._hearing
@@ -147,6 +151,9 @@ class _Counted:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.ended(error)
+
+    def ended(self, error: BaseException | None) -> None:
         if error is None:
             self._success.inc()
         elif isinstance(error, Refused):

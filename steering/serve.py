@@ -118,8 +118,8 @@ async def _run(
     await runner.setup()
     assert runner.server is not None
     connections: set[FastPath] = set()
-    handlers = Handlers(api.frequent.take_beat, api.frequent.take_start, api.frequent.busy, failure)
-    starts = StartQueue(time.monotonic, time.thread_time, loop.call_soon)
+    handlers = Handlers(api.frequent.take_beat, api.frequent.busy, failure)
+    starts = StartQueue(api.frequent.take_starts, time.monotonic, time.thread_time, loop.call_soon)
     api.frequent.pressed = lambda: len(starts) > 0
     listening = Listening(
         sock,

@@ -14,12 +14,14 @@ Source: Maurer, "Fail at Scale", ACM Queue 13(8), 2015: controlled delay and ada
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from steering.credentials import Credentials
 
 TURN_S: Final = 0.002
+TOGETHER: Final = 8
+"""Starts that are answered step by step with one another: a millisecond's."""
 SHARE: Final = 0.25
 """Of what the turn took before, that starts get at least: a fleet's heartbeats take less than half a core."""
 MAX_TURN_S: Final = 0.025
@@ -32,13 +34,14 @@ OVERLOAD_S: Final = 0.100
 class Asker(Protocol):
     """Who is answered, and waits for nothing else meanwhile."""
 
-    def answer(self, credentials: Credentials, body: bytes, arrived_at: float) -> None: ...
+    def answer(self, result: bytes | Exception) -> None:
+        """With the body of an answer, or what its start is refused with."""
 
     def refuse(self) -> None:
         """Too much is waiting."""
 
 
-class _Start(NamedTuple):
+class Start(NamedTuple):
     asker: Asker
     credentials: Credentials
     body: bytes
@@ -46,20 +49,22 @@ class _Start(NamedTuple):
 
 
 class StartQueue:
-    """``clock`` is monotonic, ``worked`` the processor's time that this thread had; ``soon`` calls a function in the
-    event loop's next turn.
+    """``work`` answers some starts, in their order, and raises nothing. ``clock`` is monotonic, ``worked`` the processor's
+    time that this thread had; ``soon`` calls a function in the event loop's next turn.
     """
 
     def __init__(
         self,
+        work: Callable[[Sequence[Start]], Sequence[bytes | Exception]],
         clock: Callable[[], float],
         worked: Callable[[], float],
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
+        self._work = work
         self._clock = clock
         self._worked = worked
         self._soon = soon
-        self._waiting: deque[_Start] = deque()
+        self._waiting: deque[Start] = deque()
         self._empty_at = clock()
         """When nothing was waiting last."""
         self._turned_at = worked()
@@ -73,13 +78,12 @@ class StartQueue:
         if not self._waiting:
             self._empty_at = now
             self._soon(self._turn)
-        self._waiting.append(_Start(asker, credentials, body, now))
+        self._waiting.append(Start(asker, credentials, body, now))
 
     def finish(self) -> None:
         """Answers all, however long it takes: before the end."""
         while self._waiting:
-            start = self._waiting.popleft()
-            start.asker.answer(start.credentials, start.body, start.arrived_at)
+            self._answer_some(self._waiting.popleft)
 
     def _turn(self) -> None:
         now, began = self._clock(), self._worked()
@@ -99,9 +103,19 @@ class StartQueue:
         """Answers until so much has been worked."""
         take = self._waiting.pop if newest_first else self._waiting.popleft
         while self._waiting and self._turned_at < until:
-            start = take()
-            start.asker.answer(start.credentials, start.body, start.arrived_at)
+            self._answer_some(take)
             self._turned_at = self._worked()
+
+    def _answer_some(self, take: Callable[[], Start]) -> None:
+        some = [take() for _ in range(min(TOGETHER, len(self._waiting)))]
+        failed: Exception | None = None
+        for start, result in zip(some, self._work(some), strict=True):
+            try:
+                start.asker.answer(result)
+            except Exception as error:  # noqa: BLE001 - raised once the others have their answers
+                failed = error
+        if failed is not None:
+            raise failed
 
     def _refuse(self, stale: float, until: float) -> None:
         """Refuses those that came before ``stale``, until so much has been worked."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from steering.startqueue import IMPATIENT_S, PATIENT_S, SHARE, TURN_S, StartQueue
+from steering.startqueue import IMPATIENT_S, PATIENT_S, SHARE, TOGETHER, TURN_S, Start, StartQueue
 
 
 class Loop:
@@ -15,19 +15,27 @@ class Loop:
         self.now, self.cost_s, self.beats_s = 100.0, cost_s, beats_s
         self.called: list[Callable[[], None]] = []
         self.away_s = 0.0
-        self.queue = StartQueue(lambda: self.now + self.away_s, lambda: self.now, self.called.append)
+        self.queue = StartQueue(
+            self.work, lambda: self.now + self.away_s, lambda: self.now, self.called.append
+        )
         self.waits: list[float] = []
-        self.refused = 0
+        self.refused = self.answered = 0
         self.starts_s = 0.0
 
     def put(self, count: int) -> None:
         for _ in range(count):
             self.queue.put(self, None, b"")
 
-    def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
-        self.waits.append(self.now + self.away_s - arrived_at)
-        self.now += self.cost_s
-        self.starts_s += self.cost_s
+    def work(self, starts: Sequence[Start]) -> list[bytes | Exception]:
+        for start in starts:
+            self.waits.append(self.now + self.away_s - start.arrived_at)
+            self.now += self.cost_s
+            self.starts_s += self.cost_s
+        return [b"" for _ in starts]
+
+    def answer(self, result: bytes | Exception) -> None:
+        assert result == b""
+        self.answered += 1
 
     def refuse(self) -> None:
         self.refused += 1
@@ -60,13 +68,13 @@ def test_a_start_has_its_turn_when_all_that_was_readable_was_read() -> None:
 
 
 def test_a_turn_is_short_and_the_next_one_goes_on() -> None:
-    loop = Loop(cost_s=TURN_S / 2)
-    loop.put(5)
+    loop = Loop(cost_s=1.01 * TURN_S / TOGETHER)
+    loop.put(2 * TOGETHER + 1)
     answered = []
     while loop.called:
         loop.turn()
         answered.append(len(loop.waits))
-    assert answered == [2, 4, 5]
+    assert answered == [TOGETHER, 2 * TOGETHER, 2 * TOGETHER + 1]
 
 
 def test_what_can_be_answered_is_and_nobody_is_refused() -> None:
@@ -106,8 +114,7 @@ def test_heartbeats_go_first_and_starts_still_get_their_share() -> None:
 
 def test_a_process_that_is_kept_from_the_processor_answers_all_the_same() -> None:
     class Held(Loop):
-        def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
-            super().answer(credentials, body, arrived_at)
+        def answer(self, result: bytes | Exception) -> None:
             self.away_s += 0.02
 
     loop = Held()
@@ -128,12 +135,12 @@ def test_an_answer_that_fails_does_not_end_the_others_turns() -> None:
     loop = Loop()
 
     class Failing(Loop):
-        def answer(self, credentials: str | None, body: bytes, arrived_at: float) -> None:
+        def answer(self, result: bytes | Exception) -> None:
             raise RuntimeError
 
     loop.queue.put(Failing(), None, b"")
-    loop.put(2)
+    loop.put(TOGETHER + 1)
     with contextlib.suppress(RuntimeError):
         loop.turn()
     loop.turn()
-    assert len(loop.waits) == 2
+    assert loop.answered == TOGETHER + 1

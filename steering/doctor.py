@@ -58,7 +58,7 @@ def examine(config: Config, ca: str | None = None) -> list[Finding]:
         ("signing key", lambda: _signing(config, paths)),
         ("keys for appliances", lambda: _keyset(paths)),
         ("API keys", lambda: _api_keys(config, paths)),
-        ("tls", lambda: _tls(config)),
+        ("tls", lambda: check_tls(config)),
         ("store", lambda: _store(config)),
         ("origin", lambda: _origin(config)),
         ("planner's key", lambda: _plan_key(config)),
@@ -134,7 +134,8 @@ def _api_keys(config: Config, paths: Paths) -> str:
     return said + (f"; within {_SOON_DAYS} days ends {', '.join(soon)}" if soon else "")
 
 
-def _tls(config: Config) -> str:
+def check_tls(config: Config) -> str:
+    """Raises `Wrong`, `ConfigError`, OSError, ValueError."""
     secure = config.public_url.startswith("https://")
     if config.tls is None:
         if not secure and not _loopback(config):

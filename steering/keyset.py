@@ -94,7 +94,8 @@ def sign(paths: Paths, roots: Sequence[OKPKey], now: float) -> int:
             f"{paths.roots}: has no root key that this could be signed with: is it another fleet's?"
         )
     before = load_keyset(paths)
-    version = max(int(now), 0 if before is None else before.version + 1)
+    # By the clock, so that it rises where what was signed before is lost.
+    version = max(int(now * 1000), 0 if before is None else before.version + 1)
     made = KeySet(version, tuple(published(paths)), (_public(roots[0]),))
     raw = msgspec.json.encode(made)
     payload = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

@@ -7,11 +7,10 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.certificates import Authority
-from tests.component.steering.service import HOST, Service
+from tests.component.steering.service import Service
 
 
 def examined(service: Service, *more: str) -> dict[str, dict[str, Any]]:
@@ -37,11 +36,8 @@ def test_nothing_is_wrong_with_a_service_that_runs(shared: Service) -> None:
 def test_each_mistake_has_its_line(stopped: Service, tmp_path: Path) -> None:
     state = stopped.root / "state"
     service = f"service {stopped.url}"
-    assert wrong(stopped) == {service: "does not answer: [Errno 111] Connection refused"}
-
     keys = json.loads((state / "api_keys.json").read_text())
     keys["keys"].append({"name": "studio", "hash": "0" * 64, "expires_at": 1})
-    keys["keys"].append({"name": "player", "certificate": "DNS:player.example.net"})
     (state / "api_keys.json").write_text(json.dumps(keys))
     (state / "signing.jwk").chmod(0o644)
     stopped.fleet_file.write_text("sites: [{id: a}]")
@@ -61,50 +57,35 @@ def test_each_mistake_has_its_line(stopped: Service, tmp_path: Path) -> None:
     assert "no answer within 5 s of nats://127.0.0.1:9" in found["store"]
     assert "no-such-bucket" in found["origin"]
 
-    keys["keys"].pop(1)
-    (state / "api_keys.json").write_text(json.dumps(keys))
-    assert "player: a client certificate, and tls.client_ca_file is not set" in wrong(stopped)["API keys"]
+    assert found[service] == "does not answer: [Errno 111] Connection refused"
 
 
-def test_keys_that_the_root_key_has_not_signed(stopped: Service) -> None:
+def test_keys_that_the_root_key_has_not_signed_and_callers_without_tls(stopped: Service) -> None:
     state = stopped.root / "state"
     (state / "root.jwk").rename(state / "elsewhere.jwk")
     published = json.loads((state / "signing.jwks").read_text())
     published["keys"].append({**published["keys"][0], "kid": "another"})
     (state / "signing.jwks").write_text(json.dumps(published))
-    assert "run `steering rotate sign`" in wrong(stopped)["keys for appliances"]
+    keys = json.loads((state / "api_keys.json").read_text())
+    keys["keys"].append({"name": "player", "certificate": "DNS:player.example.net"})
+    (state / "api_keys.json").write_text(json.dumps(keys))
+    found = wrong(stopped)
+    assert "run `steering rotate sign`" in found["keys for appliances"]
+    assert "player: a client certificate, and tls.client_ca_file is not set" in found["API keys"]
     done = stopped.run("rotate", "sign", "--root", str(state / "elsewhere.jwk"))
     assert done.returncode == 0, done.stderr
     assert "keys for appliances" not in wrong(stopped)
 
 
-@pytest.mark.parametrize(
-    ("name", "days", "url", "says"),
-    [
-        ("steering", 300, "https://{host}", None),
-        ("steering", -1, "https://{host}", "ended 1 days ago: renew it"),
-        ("steering", 5, "https://{host}", "ends in 5 days: renew it"),
-        ("steering", 300, "https://steering.example.net", "is for 127.0.0.1, and public_url names"),
-        ("steering", 300, "http://{host}", "https:// is expected"),
-    ],
-)
-def test_a_certificate_that_will_not_do(
-    stopped: Service, tmp_path: Path, name: str, days: int, url: str, says: str | None
-) -> None:
+def test_a_service_over_tls(stopped: Service, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
-    certificate, key = authority.issue(name, days=days + 0.01 if days > 0 else days)
-    address = f"{HOST}:{stopped.port}"
-    stopped.write(
-        tls={"certificate_file": str(certificate), "key_file": str(key)}, public_url=url.format(host=address)
-    )
-    if says is not None:
-        assert says in wrong(stopped)["tls"]
-        return
+    certificate, key = authority.issue("steering", days=300)
     stopped.tls = ssl.create_default_context(cafile=authority.file)
+    stopped.write(tls={"certificate_file": str(certificate), "key_file": str(key)})
     with stopped.running():
         stopped.wait_ready()
         assert wrong(stopped, "--ca", str(authority.file)) == {}
-        assert "certificate verify failed" in wrong(stopped)[f"service https://{address}"]
+        assert "certificate verify failed" in wrong(stopped)[f"service {stopped.url}"]
 
 
 def test_a_configuration_that_is_none_is_one_line(stopped: Service) -> None:

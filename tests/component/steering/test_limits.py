@@ -21,16 +21,28 @@ def limited(service: Service, limit: str) -> float:
     return next(float(row.removeprefix(line)) for row in page.splitlines() if row.startswith(line))
 
 
-def test_a_walk_through_the_catalog_for_one_network_ends(stopped: Service) -> None:
-    stopped.write(client_networks=SLOW)
+def guess(service: Service, forwarded: str) -> Answer:
+    public = IDENTITIES[BOX].public_key()
+    asked = EnrolRequest(BOX, PublicKey(public["kty"], public["crv"], public["x"]), "A" * 26)
+    body = encode(asked)
+    return service.ask(
+        PATH,
+        body,
+        authorization=f"Bearer {IDENTITIES[BOX].token(AUDIENCE, time.time(), body)}",
+        headers={"X-Forwarded-For": forwarded},
+    )
+
+
+def test_a_network_of_viewers_and_who_enrols_have_bounds_of_their_own(stopped: Service) -> None:
+    stopped.write(client_networks=SLOW, trusted_proxies=["127.0.0.0/8"])
     with stopped.running():
         stopped.wait_ready()
         stopped.beat()
         session = stopped.steer(session="session-of-tt1").json["session"]
-        walked = [stopped.steer(title=f"guessed-{number}") for number in range(100)]
+        walked = [stopped.steer(title=f"guessed-{number}") for number in range(60)]
         refused = [answer for answer in walked if answer.status == 429]
         # tt1 was the first of five; a slow machine gets one more in 100 s.
-        assert 90 <= len(refused) <= 96
+        assert 50 <= len(refused) <= 56
         assert {answer.status for answer in walked} == {404, 429}
         is_problem(refused[-1], Problem.RATE, "the network of client_ip")
         assert 1 <= int(refused[-1].headers["retry-after"]) <= 100
@@ -39,16 +51,17 @@ def test_a_walk_through_the_catalog_for_one_network_ends(stopped: Service) -> No
         assert stopped.steer(session=session).status == 200
         assert stopped.steer(title="guessed-other", client_ip="203.0.113.7").status == 404
 
-
-def test_without_bounds_for_networks_there_are_none(stopped: Service) -> None:
-    stopped.write(client_networks=None)
-    with stopped.running():
-        stopped.wait_ready()
-        assert {stopped.steer(title=f"guessed-{number}").status for number in range(700)} == {404}
+        # Who guesses codes: his own word, before what the proxy adds, makes him nobody else.
+        statuses = [guess(stopped, f"192.0.2.{at}, 203.0.113.9").status for at in range(30)]
+        assert statuses[0] == 403
+        assert statuses.count(429) >= 10
+        assert guess(stopped, "198.51.100.1").status == 403
+        assert limited(stopped, "enrolment") == statuses.count(429)
 
 
 def test_each_key_has_a_budget_of_its_own_and_reads_have_another(stopped: Service) -> None:
-    stopped.write(requests_per_s=0.05, reads_per_s=0.01)  # one at once, then one in 20 s, in 100 s
+    # One at once, then one in 20 s, in 100 s; and no bound for networks.
+    stopped.write(requests_per_s=0.05, reads_per_s=0.01, client_networks=None)
     other = stopped.keys("add", "other")["api_key"]
     with stopped.running():
         stopped.wait_ready()
@@ -65,32 +78,5 @@ def test_each_key_has_a_budget_of_its_own_and_reads_have_another(stopped: Servic
         assert stopped.get("/v1/fleet").status == 200
         assert limited(stopped, "key") >= 1
         assert limited(stopped, "reads") >= 1
-
-
-def guess(service: Service, forwarded: str) -> Answer:
-    public = IDENTITIES[BOX].public_key()
-    asked = EnrolRequest(BOX, PublicKey(public["kty"], public["crv"], public["x"]), "A" * 26)
-    body = encode(asked)
-    return service.ask(
-        PATH,
-        body,
-        authorization=f"Bearer {IDENTITIES[BOX].token(AUDIENCE, time.time(), body)}",
-        headers={"X-Forwarded-For": forwarded},
-    )
-
-
-def test_who_guesses_through_a_trusted_proxy_slows_down_nobody_else(stopped: Service) -> None:
-    stopped.write(trusted_proxies=["127.0.0.0/8"])
-    with stopped.running():
-        stopped.wait_ready()
-        # His own word, before what the proxy adds, makes him nobody else.
-        statuses = [guess(stopped, f"192.0.2.{at}, 203.0.113.9").status for at in range(30)]
-        assert statuses[0] == 403
-        assert statuses.count(429) >= 10
-        assert guess(stopped, "198.51.100.1").status == 403
-        assert limited(stopped, "enrolment") == statuses.count(429)
-
-
-def test_without_a_trusted_proxy_its_word_counts_for_nothing(service: Service) -> None:
-    statuses = [guess(service, f"192.0.2.{at}").status for at in range(30)]
-    assert statuses.count(429) >= 10
+        # No proxy is trusted here, and what it says counts for nothing.
+        assert [guess(stopped, f"192.0.2.{at}").status for at in range(30)].count(429) >= 10

@@ -83,6 +83,17 @@ def test_starts_heartbeats_and_all_else_on_one_connection_over_tls(secure: Secur
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP/1.1 200")
 
+    # Commands, to a service whose certificate an authority of one's own signed.
+    asked = ("fleet", "--json", "--key", service.key)
+    done = service.run(*asked, "--ca", str(secure.server.file))
+    assert done.returncode == 0, done.stderr
+    done = service.run(*asked)
+    assert done.returncode == 1
+    assert "certificate verify failed" in done.stderr
+    done = service.run(*asked, "--ca", str(secure.files[1]))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"steering: --ca {secure.files[1]}: ")
+
 
 def test_a_certificate_stands_for_a_key_with_its_scopes(secure: Secure) -> None:
     service = secure.service
@@ -179,33 +190,3 @@ def test_an_appliance_enrols_and_beats_over_tls_and_believes_nobody_else(
 def _heard(service: Service) -> bool:
     boxes = {box["id"]: box for box in service.get("/v1/fleet").json["appliances"]}
     return boxes[BOX]["connections"] == 0  # not what the test itself has said in its name
-
-
-def test_commands_speak_to_a_service_of_an_authority_of_ones_own(secure: Secure) -> None:
-    service = secure.service
-    asked = ("fleet", "--json", "--key", service.key)
-    done = service.run(*asked, "--ca", str(secure.server.file))
-    assert done.returncode == 0, done.stderr
-    done = service.run(*asked)
-    assert done.returncode == 1
-    assert "certificate verify failed" in done.stderr
-    done = service.run(*asked, "--ca", str(secure.files[1]))
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"steering: --ca {secure.files[1]}: ")
-
-
-@pytest.mark.parametrize("broken", ["certificate_file", "key_file", "client_ca_file"])
-def test_a_file_that_cannot_be_used_is_named_at_the_start(
-    stopped: Service, tmp_path: Path, broken: str
-) -> None:
-    secure = Secure(stopped, tmp_path)
-    files = {
-        "certificate_file": secure.files[0],
-        "key_file": secure.files[1],
-        "client_ca_file": secure.callers.file,
-    }
-    files[broken].write_text("nothing")
-    done = stopped.run("serve")
-    assert done.returncode == 2
-    assert str(files[broken]) in done.stderr
-    assert len(done.stderr.splitlines()) == 1

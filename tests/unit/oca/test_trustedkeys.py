@@ -59,7 +59,7 @@ def test_a_newer_set_counts_at_once_and_after_a_restart(fleet: Fleet) -> None:
     second = begin(fleet.paths)
     assert keys.take(fleet.sign())
     for now in (keys, fleet.keys()):
-        assert (now.version, now.ring.kids()) == (NOW + 1, [first, second])
+        assert (now.version, now.ring.kids()) == ((NOW + 1) * 1000, [first, second])
         assert now.jwks is not None
 
 
@@ -69,7 +69,7 @@ def test_an_older_or_equal_set_is_not_taken(fleet: Fleet) -> None:
     assert keys.take(newer)
     assert not keys.take(newer)
     assert not keys.take(older)
-    assert fleet.keys().version == NOW + 2
+    assert fleet.keys().version == (NOW + 2) * 1000
 
 
 def test_a_set_of_another_root_changes_nothing(fleet: Fleet, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_root_key_is_replaced_over_the_wire_and_remembered(fleet: Fleet) -> 
     assert fleet.keys().take(fleet.sign())
     assert keys.take(fleet.sign())
     again = fleet.keys()
-    assert again.version == NOW + 3
+    assert again.version == (NOW + 3) * 1000
     assert len(again.ring) == 1
 
 
@@ -105,7 +105,7 @@ def test_another_roots_file_stands_above_what_was_learned(fleet: Fleet, tmp_path
     with pytest.raises(BadDocument):
         keys.take(fleet.sign())
     assert keys.take(next_fleet.sign())
-    assert fleet.keys().version == NOW + 1
+    assert fleet.keys().version == (NOW + 1) * 1000
 
 
 def test_a_file_that_cannot_be_read_is_fetched_again(fleet: Fleet) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_read_is_fetched_again(fleet: Fleet) -> None:
     keys = fleet.keys()
     assert keys.version == 0
     assert keys.take(signed)
-    assert fleet.keys().version == NOW + 1
+    assert fleet.keys().version == (NOW + 1) * 1000
 
 
 def test_without_roots_the_file_alone_counts(fleet: Fleet) -> None:

@@ -66,7 +66,7 @@ def signed(payload: bytes, header: dict[str, Any], root: OKPKey) -> SignedKeySet
 
 def test_each_change_is_signed_with_a_version_that_rises(paths: Paths) -> None:
     first = loaded(paths)
-    assert first.version == int(NOW)
+    assert first.version == int(NOW * 1000)
     old, new = load_private(paths.private).thumbprint(), begin(paths)
     assert unsigned(paths) == [new]
     # The clock was set back meanwhile: the version rises all the same.
@@ -77,7 +77,7 @@ def test_each_change_is_signed_with_a_version_that_rises(paths: Paths) -> None:
     retire(paths, NOW + 3600, 3600)
     sign(paths, load_roots(paths.root), NOW + 3600)
     assert kids(paths) == [new]
-    assert loaded(paths).version == int(NOW + 3600)
+    assert loaded(paths).version == int((NOW + 3600) * 1000)
 
 
 def test_a_root_key_that_lies_elsewhere_is_not_made_anew(paths: Paths, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_root_key_that_lies_elsewhere_is_not_made_anew(paths: Paths, tmp_path:
     make_root(paths)
     with pytest.raises(NoRoot):
         load_roots(paths.root)
-    assert sign(paths, load_roots(safe / "root.jwk"), NOW + 1) == int(NOW + 1)
+    assert sign(paths, load_roots(safe / "root.jwk"), NOW + 1) == int((NOW + 1) * 1000)
 
 
 def test_a_root_key_of_another_fleet_signs_nothing_here(paths: Paths, tmp_path: Path) -> None:

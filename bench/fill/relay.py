@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 _PIECE_BYTES: Final = 256 << 10
-_HELD_BYTES: Final = 32 << 10
+_HELD_BYTES: Final = 64 << 10
 """What the kernel may hold on our side: what it has taken counts as passed."""
 _STEP_S: Final = 0.1
 
@@ -72,6 +72,8 @@ class Relay:
                 return
             server = socket.create_connection(("127.0.0.1", self._port))
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _HELD_BYTES)
+            # So small a buffer would wait for acknowledgements that wait for more.
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._sockets |= {client, server}
             threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()

@@ -57,13 +57,15 @@ class Tally:
         self._lock = threading.Lock()
         self._settled_bytes = self._settled_objects = self._total_bytes = 0
         self._begun: dict[str, _Begun] = {}
-        self._put_off: set[str] = set()
+        self._put_off: dict[str, int] = {}
+        """Of objects that are not worked on for now, what is there."""
         self._ahead = Ahead((), 0)
         self._rate = Rate(now())
 
     @property
     def done_bytes(self) -> int:
-        return self._settled_bytes + sum(one.there_bytes for one in list(self._begun.values()))
+        begun_bytes = sum(one.there_bytes for one in list(self._begun.values()))
+        return self._settled_bytes + begun_bytes + sum(list(self._put_off.values()))
 
     def expect(self, items: Sequence[Wanted]) -> None:
         """These are to be done, in this order, beside what is done."""
@@ -73,7 +75,7 @@ class Tally:
 
     def begun(self, item: CatalogObject, missing_bytes: int) -> None:
         with self._lock:
-            self._put_off.discard(item.key)
+            self._put_off.pop(item.key, None)
             self._begun[item.key] = _Begun(item.size - missing_bytes, item.size, Rate(self._now()))
 
     def source(self, key: str, name: str) -> None:
@@ -86,6 +88,8 @@ class Tally:
         with self._lock:
             begun, now, done = self._begun[key], self._now(), self.summary
             begun.there_bytes += count
+            if not begun.came_bytes:
+                begun.rate = Rate(now)  # until now it only waited for its turn
             begun.came_bytes += count
             begun.rate.at(now, begun.came_bytes)
             done.fetched_bytes += count
@@ -96,7 +100,7 @@ class Tally:
         """It is there (``held``: it was before), or left out (None)."""
         with self._lock:
             begun = self._begun.pop(item.key, None)
-            self._put_off.discard(item.key)
+            self._put_off.pop(item.key, None)
             self._settle(item.size)
             if held is not None:
                 self.summary.held += held
@@ -118,8 +122,8 @@ class Tally:
     def put_off(self, key: str) -> None:
         """It is not being worked on for now; what is there of it stays."""
         with self._lock:
-            self._begun.pop(key, None)
-            self._put_off.add(key)
+            begun = self._begun.pop(key, None)
+            self._put_off[key] = begun.there_bytes if begun is not None else 0
 
     def done(self, name: str, /, **fields: Any) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from contracts.catalog import CatalogObject
 from daemon.log import event
 from fill.agent.rangeclient import NoAnswer
 from fill.agent.source import Absent, BadSource, Kind, Source, Unwilling
-from fill.agent.transfer import RUN_SLICES, Assignment, runs
+from fill.agent.transfer import Assignment, first_run, last_run
 
 log = logging.getLogger("fill.agent")
 
@@ -167,8 +167,8 @@ class SiteOrder:
     def _end_of(self, left: set[int]) -> range:
         """The first slices; the last for one who fetches in another's stead, who may be back at the front."""
         if not self._before:
-            return runs(sorted(left)[:RUN_SLICES])[0]
-        return runs(sorted(left)[-RUN_SLICES:])[-1]
+            return first_run(left)
+        return last_run(left)
 
     def _wait(self) -> float:
         wait_s, self._poll_s = self._poll_s, min(_LONGEST_POLL_S, self._poll_s * 1.5)
@@ -176,7 +176,7 @@ class SiteOrder:
 
     def _of(self, views: list[_View], left: set[int], now: float) -> Assignment | None:
         """From the first who has any, in turns among those who have."""
-        having: list[tuple[_View, list[int]]] = []
+        having: list[tuple[_View, set[int]]] = []
         for view in views:
             if not self._standings.of(view.source).usable(now):
                 continue
@@ -185,12 +185,12 @@ class SiteOrder:
                 self._look(view, now)
                 there = (view.held & left) - view.wrong
             if there:
-                having.append((view, sorted(there)[:RUN_SLICES]))
+                having.append((view, there))
         if not having:
             return None
         self._turn += 1
-        view, there_first = having[self._turn % len(having)]
-        return Assignment(view.source, runs(there_first)[0])
+        view, there = having[self._turn % len(having)]
+        return Assignment(view.source, first_run(there))
 
     def _look(self, view: _View, now: float) -> None:
         view.asked_at = now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fill.agent.transfer import RUN_SLICES, runs
+from fill.agent.transfer import LONGEST_RUN_SLICES, RUN_SLICES, first_run, last_run, runs
 
 
 @given(st.sets(st.integers(0, 200)))
@@ -18,3 +18,24 @@ def test_runs_cover_exactly_what_is_missing(missing: set[int]) -> None:
 @given(st.integers(0, 100))
 def test_neighbours_share_a_request(count: int) -> None:
     assert len(list(runs(range(count)))) == -(-count // RUN_SLICES)
+
+
+@given(st.sets(st.integers(0, 2000), min_size=1))
+def test_a_run_lies_in_what_is_left_from_either_end(left: set[int]) -> None:
+    first, last = first_run(left), last_run(left)
+    assert left.issuperset(first)
+    assert left.issuperset(last)
+    assert first.start == min(left)
+    assert last.stop == max(left) + 1
+    assert max(len(first), len(last)) <= LONGEST_RUN_SLICES
+
+
+def test_runs_are_long_as_long_as_much_is_left_and_end_short() -> None:
+    left, lengths = set(range(2048)), []
+    while left:
+        run = first_run(left)
+        left.difference_update(run)
+        lengths.append(len(run))
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] == LONGEST_RUN_SLICES
+    assert lengths[-8:-1] == [RUN_SLICES] * 7

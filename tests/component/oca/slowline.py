@@ -88,13 +88,13 @@ def play(token: str, takes_bps: int) -> None:
         sock.sendall(f"GET /URISigningPackage={token}/{KEY} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         head, _, body = sock.recv(64 << 10).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), head
-        left = BYTES - len(body)
+        left, began = BYTES - len(body), time.monotonic()
         while left:
             got = len(sock.recv(min(left, 64 << 10)))
             assert got, f"{left} bytes are missing"
             left -= got
-            if takes_bps:
-                time.sleep(got * 8 / takes_bps)
+            while (time.monotonic() - began) * takes_bps < (BYTES - left) * 8 and takes_bps:
+                time.sleep(0.01)
 
 
 @contextmanager

@@ -90,6 +90,13 @@ class Governor:
         return self.share
 
 
+def limit_bps(share: float, cap_bps: int, fastest_bps: float) -> int:
+    """What a fill may take with ``share`` of its cap; without a cap, of the fastest that it has been. 0 is no limit."""
+    if share >= 1 or not (cap_bps or fastest_bps):
+        return 0
+    return max(1, int(share * (cap_bps or fastest_bps)))
+
+
 def parse(text: str, name: str = "oca_edge_first_byte_seconds") -> Seen:
     """The histogram ``name`` of a Prometheus exposition, its labels added up; nothing where it has none."""
     buckets: dict[float, float] = {}

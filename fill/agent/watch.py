@@ -10,14 +10,12 @@ from typing import Final
 
 from daemon.log import event
 from fill.agent.budget import SharedBudget
-from fill.agent.governor import Governor, Rules, Seen, parse
+from fill.agent.governor import Governor, Rules, Seen, limit_bps, parse
 
 log = logging.getLogger("fill.agent")
 
 _TIMEOUT_S: Final = 5.0
 _MOST_BYTES: Final = 16 << 20
-_UNCAPPED_BPS: Final = 100_000_000_000
-"""What a share is of where there is no cap."""
 
 
 class Watch:
@@ -36,19 +34,23 @@ class Watch:
         if self._rules.metrics_url is None:
             return
         self._last = self._seen()
-        self._stopped.wait(2 * self._rules.look_s)
+        if self._last is None or self._stopped.wait(2 * self._rules.look_s):
+            return
         now = self._seen()
-        if now is not None and self._last is not None:
+        if now is not None:
             self._governor.learn(now.since(self._last))
         self._last = now
 
     def run(self) -> None:
+        spent_bytes, fastest_bps = self._budget.spent_bytes, 0.0
         while self._rules.metrics_url is not None and not self._stopped.wait(self._rules.look_s):
             now = self._seen()
+            spent_bytes, before_bytes = self._budget.spent_bytes, spent_bytes
+            fastest_bps = max(fastest_bps, (spent_bytes - before_bytes) * 8 / self._rules.look_s)
             if now is not None and self._last is not None:
                 before = self._governor.share
                 share = self._governor.look(now.since(self._last))
-                self._budget.limit(0 if share >= 1 else int(share * (self._budget.cap_bps or _UNCAPPED_BPS)))
+                self._budget.limit(limit_bps(share, self._budget.cap_bps, fastest_bps))
                 if share < before and share == self._rules.least_share:
                     event(log, "fill gives way", share=round(share, 3))
             self._last = now

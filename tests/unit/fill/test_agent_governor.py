@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fill.agent.governor import Governor, Rules, Seen, parse
+from fill.agent.governor import Governor, Rules, Seen, limit_bps, parse
 
 INF = float("inf")
 
@@ -62,3 +62,19 @@ oca_edge_send_seconds_bucket{le="0.01"} 7.0
     assert seen.p99_s() == pytest.approx(0.091)
     assert seen.since(seen).answers == 0
     assert parse("nothing of it").answers == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "cap_bps", "fastest_bps", "limit"),
+    [
+        (1.0, 1000, 5e6, 0),
+        (0.5, 1000, 5e6, 500),
+        (0.5, 0, 5e6, 2_500_000),
+        (0.5, 0, 0.0, 0),
+        (0.05, 10, 0.0, 1),
+    ],
+)
+def test_without_a_cap_a_share_is_of_the_fastest_so_far(
+    share: float, cap_bps: int, fastest_bps: float, limit: int
+) -> None:
+    assert limit_bps(share, cap_bps, fastest_bps) == limit

@@ -26,7 +26,8 @@ def _throughput(folder: Path, given: argparse.Namespace) -> None:
 
 def _serving(folder: Path, given: argparse.Namespace) -> None:
     seconds, rounds = (10, 2) if given.quick else (20, 4)
-    _console.print(serving.measure(folder, seconds, given.rounds or rounds, [200_000_000, 1_200_000_000]))
+    rates = [400_000_000] if given.quick else [200_000_000, 1_200_000_000]
+    _console.print(serving.measure(folder, seconds, given.rounds or rounds, rates))
 
 
 def _cap(folder: Path, given: argparse.Namespace) -> None:

@@ -329,9 +329,10 @@ class Agent:
             return self._dry >= _DRY_OBJECTS
 
     def _expose(self, *, running: bool) -> None:
-        self._report.look(self.look())
+        view = self.look()
+        self._report.look(view)
         left_out = len(self._site.standings.left_out)
-        self._engine.exposition.write(self.tally, left_out, running=running)
+        self._engine.exposition.write(self.tally, view, left_out, running=running)
 
     def look(self) -> View:
         """What it is like now."""

@@ -74,7 +74,7 @@ def engine(config: AgentConfig, origin: S3Config, client: S3Client) -> Iterator[
             budget=budget,
             ranges=ranges,
             origin=S3Source(client, origin.bucket, ranges, time.monotonic),
-            exposition=Exposition(config.metrics_file, time.time),
+            exposition=Exposition(config.metrics_file),
             watch=Watch(config.give_way, budget, stopped),
             escalation=config.escalation,
             objects=config.objects,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,6 +137,13 @@ class Demo:
                     {name.lower(): value for name, value in error.headers.items()},
                     error.read(),
                 )
+
+    def cmcd_requests(self, name: str) -> int:
+        """How many requests players sent this appliance in which they spoke of themselves."""
+        _, _, page = self.request(f"{self.appliance(name)['admin']}/metrics")
+        found = re.search(rb"^oca_edge_cmcd_requests_total ([0-9.e+]+)$", page, re.MULTILINE)
+        assert found is not None
+        return int(float(found[1]))
 
     def kill(self, name: str) -> None:
         """``kill -9`` of an appliance, as a user does who has the pid from endpoints.json."""

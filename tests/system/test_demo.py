@@ -234,11 +234,14 @@ def test_a_player_as_it_comes_moves_when_its_appliance_drains(
 ) -> None:
     demo.wait_offered(ALL)
     urls = {urlsplit(box["url"]).netloc: box for box in demo.endpoints["appliances"]}
+    said = {box["id"]: demo.cmcd_requests(box["id"]) for box in urls.values()}
     player = Player(browser, f"{demo.endpoints['player']}plain.html?engine={engine}")
     try:
         player.wait_for("probe.advanced >= 3", 60)
         first = urls[player.page.evaluate("nearcast.hosts.at(-1)")]
         assert first["id"].startswith("isp-")
+        name = first["id"]
+        wait_until("what the player says of itself is read", lambda: demo.cmcd_requests(name) > said[name])
         player.mark()
         assert demo.request(f"{first['admin']}/v1/drain", body={})[0] == 200
         player.wait_for(f"nearcast.hosts.at(-1) !== '{urlsplit(first['url']).netloc}'", 60)

@@ -16,6 +16,7 @@ from contracts import enrol as contract
 from contracts.documents import BadDocument, decode
 from contracts.problem import Problem
 from contracts.token import KeyRing, TokenRefused, verify_identity
+from daemon.config import ConfigError
 from daemon.log import event
 from steering.budget import Budget
 from steering.enrolment import Outcome, enrol, public_key
@@ -75,8 +76,12 @@ class Enrolling:
             )
             raise Refused(Problem.IDENTITY_REFUSED, Outcome.REFUSED.value)
         try:
+            needs = self._needs()  # first: a code is good for one try
+        except (ConfigError, OSError, ValueError) as error:
+            event(log, "enrolment failed", logging.ERROR, appliance=asked.appliance, why=str(error))
+            raise Refused(Problem.UNAVAILABLE, "the keys cannot be read now", retry_s=5) from None
+        try:
             outcome = await enrol(self._store, asked, time.time())
-            needs = self._needs()
             # At once here: a store tells of what others write, and that a moment later.
             self._changed(asked.appliance, await self._store.get(Kind.KEY, asked.appliance))
         except StoreError as error:

@@ -114,11 +114,16 @@ def test_keys_come_with_heartbeats_and_go_with_them(fleet: Fleet, tmp_path: Path
 
 
 def test_enrolment_brings_the_root_key_and_the_set_in_force(service: Service, tmp_path: Path) -> None:
-    root = tmp_path / "box"
-    done = oca_init(root, service.url, code_of(service), roots_file=str(root / "root.jwks"))
+    root, state, code = tmp_path / "box", service.root / "state", code_of(service)
+    kept = (state / "keyset.json").read_bytes()
+    (state / "keyset.json").write_text("{")
+    done = oca_init(root, service.url, code, roots_file=str(root / "root.jwks"))
+    assert done.returncode == 1
+    assert "the keys cannot be read now" in done.stderr
+    (state / "keyset.json").write_bytes(kept)
+    done = oca_init(root, service.url, code, roots_file=str(root / "root.jwks"))  # the code was not used
     assert done.returncode == 0, done.stderr
     assert "the root keys" in done.stdout
-    state = service.root / "state"
     assert json.loads((root / "root.jwks").read_text()) == json.loads((state / "root.jwks").read_text())
-    kept = json.loads((root / "state" / "keyset.json").read_text())
-    assert kept["signed"] == json.loads((state / "keyset.json").read_text())
+    taken = json.loads((root / "state" / "keyset.json").read_text())
+    assert taken["signed"] == json.loads((state / "keyset.json").read_text())

@@ -179,6 +179,12 @@ class FleetView:
         self.sweep(now)
         return self.health.of(appliance).state
 
+    def states(self, now: float) -> list[State]:
+        """Of every appliance."""
+        self.sweep(now)
+        of = self.health.of
+        return [of(name).state for name in self.roster.appliances]
+
     def sweep(self, now: float) -> None:
         """Lets silence have its effect on what is answered; costs nothing when it was done a moment ago."""
         self.health.sweep(now)

@@ -208,7 +208,9 @@ class Memory:
     async def _save_routes(self) -> None:
         """Tables first: a serial must never stand for a table that is not there."""
         placed, used = [], set()
-        for name in self._view.routes.known():
+        for number, name in enumerate(self._view.routes.known()):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
             table, serial = self._view.routes.table(name), self._view.routes.settled(name)
             called = self._names.get(table)
             if called is None:

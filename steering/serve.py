@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +61,7 @@ T = TypeVar("T")
 
 _IDLE_S: Final = 75
 """Of a connection between requests, or in the middle of a header. nginx's keepalive_timeout."""
+_SWITCH_S: Final = 0.0005
 _LAST_ANSWERS_S: Final = 5
 """How long requests under way may take once we are told to stop."""
 
@@ -86,6 +88,9 @@ def serve(config: Config) -> int:
     manifests = Manifests(lambda key: _aside(reader.manifest, key))
     api = Api(config, view, signer, api_keys, manifests, load_public(paths))
     api.frequent.keyset = _keyset(paths)
+    # Threads read S3 and write the store. At 5 ms, which is the default, the loop waits for that long each time that one
+    # of them has the interpreter, and every answer with it.
+    sys.setswitchinterval(_SWITCH_S)
     uvloop.run(_run(config, api, reader, sock, tls))
     return 0
 

@@ -108,6 +108,8 @@ def main() -> None:
     ready_s = round(time.monotonic() - began, 1)
     print(json.dumps({"port": port, "key": key, "made_s": ready_s}), flush=True)
 
+    sys.setswitchinterval(serve._SWITCH_S)
+
     async def both() -> None:
         watching = asyncio.create_task(_watch())
         await serve._run(config, api, _Kept(), sock)

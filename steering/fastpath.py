@@ -6,7 +6,7 @@ else, be it another route, a body in chunks or a line that looks odd, gives the 
 the framework's handler, which knows every case and speaks to that client from then on. So nothing is refused here for
 its form, and what is refused for its content is rendered by the same function as everywhere.
 
-Measured: bench/README.md, "Steering".
+Measured: bench/steering/README.md.
 """
 
 from __future__ import annotations

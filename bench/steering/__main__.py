@@ -1,4 +1,4 @@
-"""``python -m bench.steering``: every table, one after the other. What each says: bench/README.md."""
+"""``python -m bench.steering``: every table, one after the other. What each says: bench/steering/README.md."""
 
 from __future__ import annotations
 

@@ -80,7 +80,12 @@ def write_appliance(layout: Layout, origin: Origin, box: Box) -> None:
     for folder in (*disks, layout.root / box.id / "state", layout.run_dir(box)):
         folder.mkdir(parents=True, exist_ok=True)
     # The tier below pulls through its parent, and the appliances of a site fill from one another.
-    auth = {"keys_file": str(layout.jwks), "peers_file": str(layout.root / "peers.jwks")}
+    auth = {
+        "keys_file": str(layout.jwks),
+        # With them `steering rotate` needs no restart here: later keys come with heartbeats, signed.
+        "roots_file": str(layout.jwks.with_name("root.jwks")),
+        "peers_file": str(layout.root / "peers.jwks"),
+    }
     parents = [other for other in layout.boxes if other.id == box.parent]
     _write(
         layout.config(f"oca-{box.id}"),

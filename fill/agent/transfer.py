@@ -12,6 +12,7 @@ import logging
 import mmap
 import queue
 import threading
+from collections import deque
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -37,8 +38,8 @@ _RUNS_LEFT: Final = 8
 
 _TOLD_SLICES: Final = 32
 _TOLD_WITHIN_S: Final = 0.1
-"""What is written is told in one message for so many slices, or when no more comes for so long: each message costs the
-storekeeper as much as hashing a slice. A kill loses none of them: it reads what it was not told of."""
+"""What is written is told in one message for so many slices, or after so long: each message costs the storekeeper as
+much as hashing a slice. A kill loses none of them: it reads what it was not told of."""
 
 
 class Stopped(Exception):
@@ -118,12 +119,6 @@ def last_run(left: Collection[int]) -> range:
 
 
 @dataclass(frozen=True, slots=True)
-class _Came:
-    index: int
-    source: Source
-
-
-@dataclass(frozen=True, slots=True)
 class _Wrong:
     index: int
     source: Source
@@ -138,7 +133,7 @@ class _Ended:
     epoch: int
 
 
-_Event: TypeAlias = _Came | _Wrong | _Ended
+_Event: TypeAlias = _Wrong | _Ended
 
 
 @dataclass(slots=True)
@@ -148,12 +143,14 @@ class Progress:
     left: set[int]
     running: int = 0
     failures: int = 0
-    quiet: bool = False
+    due: bool = False
     epoch: int = 0
     """Requests that began before the last pause fail for the reason of that pause, and do not count again."""
     wrong: set[int] = field(default_factory=set)
+    came: deque[tuple[int, Source]] = field(default_factory=deque)
+    """Slices that are written. No event: the object's own thread looks often enough, and is not woken for each."""
     untold: list[int] = field(default_factory=list)
-    """Slices that are written, and that the sink was not told of yet."""
+    """Of these, what the sink was not told of yet."""
     events: queue.SimpleQueue[_Event] = field(default_factory=queue.SimpleQueue)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -215,19 +212,19 @@ class Transfer:
         """Waits until something has happened, or is to be told of, and does what follows from it."""
         events: list[_Event] = []
         try:
-            events.append(state.events.get(timeout=min(wait_s, _TOLD_WITHIN_S) if state.untold else wait_s))
+            events.append(state.events.get(timeout=min(wait_s, _TOLD_WITHIN_S)))
             while True:
                 events.append(state.events.get_nowait())
         except queue.Empty:
-            # All is quiet: what was kept back is told now.
-            state.quiet = not events
+            # So long has nothing been told: what was kept back is told now.
+            state.due = not events
         ended = [one for one in events if isinstance(one, _Ended)]
         state.running -= len(ended)
-        for one in events:
-            if isinstance(one, _Came):
-                state.failures = 0
-                state.untold.append(one.index)
-                router.came(one.source, 1)
+        while state.came:
+            index, source = state.came.popleft()
+            state.failures = 0
+            state.untold.append(index)
+            router.came(source, 1)
         for one in events:
             if isinstance(one, _Wrong):
                 state.left.add(one.index)
@@ -240,7 +237,7 @@ class Transfer:
     @staticmethod
     def _tell(state: Progress, sink: Sink) -> bool:
         """Tells of what is written, once it is worth a message; False when the object is complete already."""
-        if state.untold and (state.quiet or not state.running or len(state.untold) >= _TOLD_SLICES):
+        if state.untold and (state.due or not state.running or len(state.untold) >= _TOLD_SLICES):
             told, state.untold = sorted(state.untold), []
             for run in runs(told, len(told)):
                 if not sink.told(run.start, len(run)):
@@ -312,7 +309,7 @@ class Transfer:
             bad = _wrong_bytes(item, index, view)
             if bad is None:
                 sink.write(index, view)
-                state.events.put(_Came(index, what.source))
+                state.came.append((index, what.source))
             else:
                 state.events.put(_Wrong(index, what.source, bad))
             rest.remove(index)

@@ -91,6 +91,7 @@ class _Reading:
     def __init__(self, name: str) -> None:
         self.lines: dict[Path_, int] = {}
         self._name = name
+        self._loader = yaml.SafeLoader("")  # one for all: it takes ten times as long to make as a value
         self._seen: set[int] = set()
         self._aliased = 0
 
@@ -124,16 +125,15 @@ class _Reading:
         what = node.tag.removeprefix("tag:yaml.org,2002:")
         if what == "merge":
             raise self._error(node, "'<<' is not read here: write the keys out")
-        wrong = self._error(node, f"{node.value[:80]!r} is not of the kind {what!r}")
         try:
-            value = yaml.SafeLoader("").construct_object(node)
+            value = self._loader.construct_object(node)
+            if isinstance(value, list | dict | set):
+                raise ValueError
         except yaml.MarkedYAMLError as error:
             raise self._error(node, error.problem or str(error.context)) from None
         except (ValueError, LookupError, AttributeError, ArithmeticError):
             # What PyYAML lets through when a tag (!!int, !!timestamp) stands before what is none.
-            raise wrong from None
-        if isinstance(value, list | dict | set):
-            raise wrong
+            raise self._error(node, f"{node.value[:80]!r} is not of the kind {what!r}") from None
         return value
 
     def _error(self, node: yaml.Node, why: str) -> ConfigError:

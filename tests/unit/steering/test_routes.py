@@ -148,7 +148,8 @@ def test_many_routes_are_taken_at_once_and_put_in_force_in_steps() -> None:
 
 
 def test_what_is_under_way_of_one_that_leaves_is_dropped() -> None:
-    routes = Routes()
+    heard: list[Change] = []
+    routes = Routes([heard.append])
     many = tuple(f"10.{number >> 8}.{number & 255}.0/24" for number in range(2 * module.STEP))
     routes.hear("a1", changes(0, 7, *many))
     routes.hear("a2", changes(0, 3, ONE))
@@ -156,6 +157,7 @@ def test_what_is_under_way_of_one_that_leaves_is_dropped() -> None:
     while routes.step():
         pass
     assert (texts(routes, "a1"), texts(routes, "a2")) == (set(), {ONE})
+    assert [change.appliance for change in heard] == ["a2"]
 
 
 def test_what_cannot_be_taken_now_is_not_answered_as_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,13 @@ def guaranteed(boxes: dict[str, Box], load_bps: float, bitrate_bps: float) -> fl
     return min(FULL, max(bound_of(load_bps, capacity), load_bps / capacity + bitrate_bps / smallest))
 
 
+@given(st.sampled_from([[1000] * 6, [1000, 3000, 2000, 1000, 4000, 2000]]), st.text("abc", min_size=1))
+def test_idle_appliances_stand_in_the_order_of_their_distances(sizes: list[int], title: str) -> None:
+    boxes = list(fleet(sizes).values())
+    by_distance = sorted(boxes, key=lambda item: distance(item, title.encode()))
+    assert spread(title, 0.5, boxes) == by_distance
+
+
 titles = st.lists(st.sampled_from(["tt1", "tt1", "tt1", "tt2", "tt3"]), max_size=150)
 
 

@@ -34,11 +34,12 @@ class Worklist:
         self._put_off: list[Task] = []
         self._under_way = 0
         self._count = 0
+        self._ended = False
 
     def take(self) -> Task | None:
         """The next object to work on, once there is one; None when nothing is left, or the round was ended."""
         with self._changed:
-            while True:
+            while not self._ended:
                 task = self._ready() or self._next()
                 if task is not None:
                     self._under_way += 1
@@ -48,6 +49,7 @@ class Worklist:
                     return None
                 due = min((one.ready_at for one in self._put_off), default=self._now() + _IDLE_S)
                 self._changed.wait(min(_IDLE_S, max(0.0, due - self._now())))
+            return None
 
     def _ready(self) -> Task | None:
         now = self._now()
@@ -83,8 +85,7 @@ class Worklist:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Nothing more is taken."""
+        """Nothing more is taken, whoever has not said of a task that it is done."""
         with self._changed:
-            self._items = None
-            self._put_off.clear()
+            self._ended = True
             self._changed.notify_all()

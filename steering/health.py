@@ -21,6 +21,7 @@ import enum
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 LATE_S: Final = 2.5
@@ -180,12 +181,10 @@ class Health:
             return
         self._swept_at = now
         self._listened(now)
-        silent: list[str] = []
-        for name in self._watched:
-            if self._age_s(name, now) < SUSPECT_S:
-                break
-            silent.append(name)
-        if silent and self._cut_off(now):
+        longest = next(iter(self._watched), None)
+        somebody = longest is not None and self._age_s(longest, now) >= SUSPECT_S
+        # Before anybody is looked at: while we are cut off that is the whole fleet, ten times a second.
+        if somebody and self._cut_off(now):
             if self.isolated_since is None:
                 self.isolated_since = now
             return
@@ -193,7 +192,8 @@ class Health:
             # Whom we have not heard yet gets as long as anybody else from here on.
             self.isolated_since, self._heard_from = None, now
             return
-        for name in silent:
+        silent = takewhile(lambda name: self._age_s(name, now) >= SUSPECT_S, self._watched)
+        for name in list(silent):
             self._happens(name, Event.MISSED, now)
             if self._age_s(name, now) >= DOWN_S:
                 self._happens(name, Event.SILENT, now)

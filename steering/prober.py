@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import socket
 import ssl
+import threading
 import time
 import urllib.parse
 from collections.abc import Awaitable, Callable
@@ -69,7 +70,10 @@ class Prober:
             task.add_done_callback(self._under_way.discard)
 
     async def _probe(self, name: str, url: str, asked_at: float) -> None:
-        answered = await answers(url, self._resolve)
+        try:
+            answered = await answers(url, self._resolve)
+        except Busy:
+            return  # not asked: that says nothing of it
         self._view.probed(name, answered=answered, asked_at=asked_at, now=time.monotonic())
 
     def _tell(self) -> None:
@@ -91,7 +95,7 @@ class Prober:
 
 
 async def answers(url: str, resolve: Resolve) -> bool:
-    """Whether an HTTP server answers at ``url`` with anything at all, in time."""
+    """Whether an HTTP server answers at ``url`` with anything at all, in time. Raises `Busy`."""
     parts = urllib.parse.urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     context = _unverified() if parts.scheme == "https" else None
@@ -111,9 +115,22 @@ async def answers(url: str, resolve: Resolve) -> bool:
                 writer.transport.abort()
 
 
+class Busy(Exception):
+    """As many names are being looked up already as may be."""
+
+
+_looking = threading.BoundedSemaphore(CONCURRENT)
+"""One that is given up goes on in its thread: a resolver that is silent would gather them by the hundred."""
+
+
 def look_up(host: str, port: int) -> str:
-    """An address of ``host``; raises OSError. May take long: the resolver's own time-outs."""
-    return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    """An address of ``host``; raises OSError, `Busy`. May take long: the resolver's own time-outs."""
+    if not _looking.acquire(blocking=False):
+        raise Busy(f"{CONCURRENT} names are being looked up already")
+    try:
+        return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    finally:
+        _looking.release()
 
 
 def _is_address(host: str) -> bool:

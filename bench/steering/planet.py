@@ -43,7 +43,7 @@ def fleet_of(size: Size, keys: list[str]) -> Fleet:
             boxes.append(
                 Appliance(
                     f"a{number}",
-                    f"http://a{number}.example.net:8080",
+                    f"http://127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}:9",
                     240 * 10**12,
                     100 * 10**9,
                     PublicKey("OKP", "Ed25519", keys[number % len(keys)]),

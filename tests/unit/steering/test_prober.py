@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from steering import prober
 from steering.prober import answers
+from tests.waiting import until
 
 
 async def nobody(host: str, port: int) -> str:
@@ -75,3 +78,32 @@ def test_a_server_that_hangs_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_name_without_an_address_is_none() -> None:
     assert not asyncio.run(answers("http://box.example:8080", nobody))
+
+
+def test_a_silent_resolver_gathers_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is given up after a second goes on in its thread for as long as the resolver likes."""
+    silent = threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        silent.wait()
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    def look_up() -> None:
+        with contextlib.suppress(OSError):
+            prober.look_up("box.example", 80)
+
+    threads = [threading.Thread(target=look_up) for _ in range(prober.CONCURRENT)]
+    try:
+        for thread in threads:
+            thread.start()
+        until(lambda: prober._looking._value == 0)  # type: ignore[attr-defined]
+        with pytest.raises(prober.Busy):
+            prober.look_up("box.example", 80)
+    finally:
+        silent.set()
+        for thread in threads:
+            thread.join()
+    with pytest.raises(OSError, match="no such name"):
+        prober.look_up("box.example", 80)

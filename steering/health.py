@@ -131,6 +131,8 @@ class Health:
     _watched: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Those whose silence counts, the longest silent first."""
     _swept_at: float = float("-inf")
+    _looked_at: float = float("-inf")
+    _is_cut_off: bool = False
     _heard_from: float = float("-inf")
     """Before this we listened to nobody: silence counts from here."""
     held_up_s: float = 0.0
@@ -202,6 +204,8 @@ class Health:
     def due(self, now: float, limit: int) -> list[str]:
         """Up to ``limit`` appliances whose data port should be probed now; they count as being probed."""
         found: list[str] = []
+        if self.isolated_since is not None:
+            return found  # what came of it would not be believed
         for name in self._watched:
             if self._age_s(name, now) < LATE_S or len(found) == limit:
                 break
@@ -267,7 +271,15 @@ class Health:
         return age_s
 
     def _cut_off(self, now: float) -> bool:
-        """Whether so few of many still speak that the fault is ours."""
+        """Whether so few of many still speak that the fault is ours; looked at anew after `SWEEP_S`.
+
+        A look goes through a share of the fleet, and each probe that fails asks for one.
+        """
+        if now - self._looked_at >= SWEEP_S:
+            self._looked_at, self._is_cut_off = now, self._few_speak(now)
+        return self._is_cut_off
+
+    def _few_speak(self, now: float) -> bool:
         if len(self._watched) < ISOLATED_FLEET:
             return False
         enough = ISOLATED_SHARE * len(self._watched)

@@ -75,6 +75,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     geoip: Annotated[str, Meta(pattern="^/")] | None = None
     """A MaxMind database with places, such as GeoLite2-City.mmdb: clients whom no site announces go to the nearest exchange
     with room, then to a regional site. Without it they are refused."""
+    heartbeat_interval_s: Annotated[float, Meta(ge=0.5, le=60)] = 2.0
+    """As appliances have it: late after one and a quarter of it, suspect after two, down after fifteen."""
     content_refresh_s: Annotated[float, Meta(gt=0, le=3600)] = 2.0
     """How often S3 is asked for a newer catalog or plan."""
     manifest_ttl_s: Annotated[int, Meta(ge=1, le=3600)] = 30

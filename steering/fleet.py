@@ -14,7 +14,7 @@ from steering.announced import Announced
 from steering.content import Content
 from steering.feedback import Feedback
 from steering.geo import distance_km
-from steering.health import Health, Standing, State
+from steering.health import BEAT_S, Health, Standing, State
 from steering.holdings import without
 from steering.load import Load
 from steering.preference import Route
@@ -49,8 +49,9 @@ class FleetView:
         roster: Roster,
         content: Content | None = None,
         locate: Callable[[Address], Location | None] | None = None,
+        beat_s: float = BEAT_S,
     ) -> None:
-        """``locate`` says where a client is; None is no GeoIP database."""
+        """``locate`` says where a client is; None is no GeoIP database. Appliances speak every ``beat_s``."""
         self.roster = roster
         self._locate = locate
         self.content = content or Content()
@@ -58,7 +59,7 @@ class FleetView:
         self.routes = Routes()
         """What the appliances' routers announce."""
         self.announced = Announced(self.routes)
-        self.health = Health()
+        self.health = Health(beat_s=beat_s)
         self.feedback = Feedback()
         """What players went through."""
         self.changes: list[tuple[str, State, str]] = []

@@ -24,8 +24,10 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Final
 
+BEAT_S: Final = 2.0
+"""How often an appliance speaks; the three below are for that, and grow with it (`Health.beat_s`)."""
 LATE_S: Final = 2.5
-"""One heartbeat of 2 s was missed: its data port is probed."""
+"""One heartbeat was missed: its data port is probed."""
 SUSPECT_S: Final = 4.0
 """Two heartbeats."""
 DOWN_S: Final = 30.0
@@ -124,6 +126,9 @@ class Standing:
 class Health:
     """All appliances. ``now`` never goes back."""
 
+    beat_s: float = BEAT_S
+    """How often they speak: being late, suspect and down are counted in heartbeats."""
+
     standings: dict[str, Standing] = field(default_factory=dict)
     isolated_since: float | None = None
     changed: list[str] = field(default_factory=list)
@@ -140,6 +145,10 @@ class Health:
     _ticked_at: float | None = None
     _held_up: deque[tuple[float, float]] = field(default_factory=deque)
     """When each time that counts for nothing ended, and how long it was; of the last `DOWN_S`."""
+
+    @property
+    def _scaled(self) -> float:
+        return self.beat_s / BEAT_S
 
     def of(self, appliance: str) -> Standing:
         found = self.standings.get(appliance)
@@ -174,7 +183,7 @@ class Health:
             self._held_up.append((now, now - self._ticked_at))
             self.held_up_s += now - self._ticked_at
             self._ticked_at = now
-        while self._held_up and now - self._held_up[0][0] > DOWN_S:
+        while self._held_up and now - self._held_up[0][0] > self._scaled * DOWN_S:
             self._held_up.popleft()
 
     def sweep(self, now: float) -> None:
@@ -184,7 +193,7 @@ class Health:
         self._swept_at = now
         self._listened(now)
         longest = next(iter(self._watched), None)
-        somebody = longest is not None and self._age_s(longest, now) >= SUSPECT_S
+        somebody = longest is not None and self._age_s(longest, now) >= self._scaled * SUSPECT_S
         # Before anybody is looked at: while we are cut off that is the whole fleet, ten times a second.
         if somebody and self._cut_off(now):
             if self.isolated_since is None:
@@ -194,10 +203,10 @@ class Health:
             # Whom we have not heard yet gets as long as anybody else from here on.
             self.isolated_since, self._heard_from = None, now
             return
-        silent = takewhile(lambda name: self._age_s(name, now) >= SUSPECT_S, self._watched)
+        silent = takewhile(lambda name: self._age_s(name, now) >= self._scaled * SUSPECT_S, self._watched)
         for name in list(silent):
             self._happens(name, Event.MISSED, now)
-            if self._age_s(name, now) >= DOWN_S:
+            if self._age_s(name, now) >= self._scaled * DOWN_S:
                 self._happens(name, Event.SILENT, now)
                 del self._watched[name]
 
@@ -207,7 +216,7 @@ class Health:
         if self.isolated_since is not None:
             return found  # what came of it would not be believed
         for name in self._watched:
-            if self._age_s(name, now) < LATE_S or len(found) == limit:
+            if self._age_s(name, now) < self._scaled * LATE_S or len(found) == limit:
                 break
             standing = self.standings[name]
             if standing.state is State.SERVING and now - standing.probed_at >= PROBE_AGAIN_S:
@@ -284,7 +293,7 @@ class Health:
             return False
         enough = ISOLATED_SHARE * len(self._watched)
         for speaking, name in enumerate(reversed(self._watched), start=1):
-            if self.standings[name].heard_at is None or self._age_s(name, now) >= LATE_S:
+            if self.standings[name].heard_at is None or self._age_s(name, now) >= self._scaled * LATE_S:
                 return True
             if speaking >= enough:
                 break

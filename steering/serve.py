@@ -74,7 +74,11 @@ def serve(config: Config) -> int:
     signer = Signer.load(paths, bind_networks=config.bind_networks)
     api_keys = load_api_keys(paths.api_keys)
     geoip = None if config.geoip is None else GeoIp(Path(config.geoip))
-    view = FleetView(Roster.read(Path(config.fleet)), locate=None if geoip is None else geoip.locate)
+    view = FleetView(
+        Roster.read(Path(config.fleet)),
+        locate=None if geoip is None else geoip.locate,
+        beat_s=config.heartbeat_interval_s,
+    )
     plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
     reader = ContentReader(config.origin, plan_keys)
     tls = None if config.tls is None else server_context(config.tls)

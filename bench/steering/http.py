@@ -21,9 +21,8 @@ import uvloop
 from rich.console import Console
 
 from bench.steering.load import Asker, Fleet, questions
-from bench.steering.planet import Size
+from bench.steering.planet import BEAT_EVERY_S, Size
 
-BEAT_EVERY_S: Final = 5.0
 PEAK_STARTS_PER_S: Final = 4200.0
 _CONNECTIONS: Final = 256
 _AT_ONCE: Final = 64

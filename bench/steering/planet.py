@@ -17,6 +17,7 @@ from steering.routes import Prefix
 
 CATALOG: Final = "20261121T060000Z-0a1b2c"
 PLAN: Final = "20261121T070000Z-0a1b2c"
+BEAT_EVERY_S: Final = 5.0
 RUNGS: Final = ((240, 235_000), (480, 1_000_000), (720, 3_000_000), (1080, 5_000_000), (2160, 15_000_000))
 
 
@@ -123,7 +124,7 @@ def content_of(fleet: Fleet, size: Size) -> Content:
 def view_of(size: Size, keys: list[str]) -> FleetView:
     """A view with all routes, nobody heard yet."""
     fleet = fleet_of(size, keys)
-    view = FleetView(Roster.of(fleet), content_of(fleet, size))
+    view = FleetView(Roster.of(fleet), content_of(fleet, size), beat_s=BEAT_EVERY_S)
     for name, routes in routes_of(fleet, size):
         view.routes.restore(name, 1, routes)
         for _ in view.announced.catch_up():

@@ -17,9 +17,9 @@ from typing import Any
 import uvloop
 from rich.console import Console
 
-from bench.steering.http import BEAT_EVERY_S, Server, serving
+from bench.steering.http import Server, serving
 from bench.steering.load import Asker, Fleet, questions
-from bench.steering.planet import Size
+from bench.steering.planet import BEAT_EVERY_S, Size
 from tests.natsserver import NatsServer
 
 _CONNECTIONS = 64

@@ -305,3 +305,15 @@ def test_who_is_heard_after_a_standstill_is_as_old_as_anybody() -> None:
     assert health.isolated_since is None
     listen(health, 18.5, 18.6)
     assert health.isolated_since is not None  # all at once, and we did listen
+
+
+def test_a_fleet_that_speaks_less_often_is_late_later() -> None:
+    health = Health(beat_s=5.0)
+    health.hear("a0", draining=False, now=0)
+    health.hear("a1", draining=False, now=0)
+    health.sweep(9.5)
+    assert health.due(6.0, 10) == []
+    assert health.due(6.5, 1) == ["a0"]
+    assert health.of("a0").state is State.SERVING
+    health.sweep(10)
+    assert health.of("a0").state is State.SUSPECT

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
 
 from contracts.documents import BadDocument
 from contracts.token import KeyRing
@@ -33,10 +32,7 @@ class SignatureKeys:
     @classmethod
     def from_jwks(cls, raw: bytes) -> SignatureKeys:
         """From a JWK Set; raises ValueError when it holds no Ed25519 public key, or another kind."""
-        ring = KeyRing.from_jwks(raw)
-        if len(ring) == 0 or not all(isinstance(key, OKPKey) for key in ring.values()):
-            raise ValueError("not a set of Ed25519 public keys")
-        return cls(ring)
+        return cls(KeyRing.ed25519_from_jwks(raw))
 
     def verify(self, raw: bytes, signature: bytes, name: str) -> None:
         """Returns when ``signature`` is that of ``raw`` by one of our keys; raises `BadDocument`."""

@@ -135,6 +135,14 @@ class KeyRing:
             keys[item["kid"]] = import_public(item)
         return cls(keys)
 
+    @classmethod
+    def ed25519_from_jwks(cls, raw: bytes) -> KeyRing:
+        """The same of Ed25519 keys alone, and one at least; raises ValueError on any other set."""
+        ring = cls.from_jwks(raw)
+        if len(ring) == 0 or not all(isinstance(key, OKPKey) for key in ring.values()):
+            raise ValueError("not a set of Ed25519 public keys")
+        return ring
+
     def get(self, kid: object) -> ECKey | OKPKey | None:
         return self._keys.get(kid) if isinstance(kid, str) else None
 

@@ -192,8 +192,9 @@ class Health:
             return
         self._swept_at = now
         self._listened(now)
+        suspect_s, down_s = self._scaled * SUSPECT_S, self._scaled * DOWN_S
         longest = next(iter(self._watched), None)
-        somebody = longest is not None and self._age_s(longest, now) >= self._scaled * SUSPECT_S
+        somebody = longest is not None and self._age_s(longest, now) >= suspect_s
         # Before anybody is looked at: while we are cut off that is the whole fleet, ten times a second.
         if somebody and self._cut_off(now):
             if self.isolated_since is None:
@@ -203,10 +204,10 @@ class Health:
             # Whom we have not heard yet gets as long as anybody else from here on.
             self.isolated_since, self._heard_from = None, now
             return
-        silent = takewhile(lambda name: self._age_s(name, now) >= self._scaled * SUSPECT_S, self._watched)
+        silent = takewhile(lambda name: self._age_s(name, now) >= suspect_s, self._watched)
         for name in list(silent):
             self._happens(name, Event.MISSED, now)
-            if self._age_s(name, now) >= self._scaled * DOWN_S:
+            if self._age_s(name, now) >= down_s:
                 self._happens(name, Event.SILENT, now)
                 del self._watched[name]
 

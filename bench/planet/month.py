@@ -19,7 +19,6 @@ from daemon.cli import human_bytes, print_table
 from fill.planning.churn import Before
 from fill.planning.rules import Rules
 from fill.planning.site import Placed, plan_site
-from fill.planning.steered import evened
 from fill.planning.table import ObjectTable
 
 _KEY: Final = PublicKey("OKP", "Ed25519", "A" * 43)
@@ -113,7 +112,6 @@ def play_plan(month: Month, site: Site, rules: Rules) -> tuple[Outcome, Placed]:
     before: Before | None = None
     placed: Placed | None = None
     keep = 0.5 ** (1 / _HALF_LIFE_DAYS)
-    throughput = np.array([box.throughput_bps for box in site.appliances], np.float64)
     for number, day in enumerate(month.days):
         expected = np.maximum(history / max(weight, 1e-9), month.prior(number))
         # The first nights install the site; from then on a night carries what it carries.
@@ -122,9 +120,9 @@ def play_plan(month: Month, site: Site, rules: Rules) -> tuple[Outcome, Placed]:
         before = Before(placed.rows, placed.holders, len(month.table))
         found.hits.append(float(day.demand[placed.rows].sum()))
         found.moved.append(float(placed.change.added.sum()))
-        loads = replace(placed, wanted=replace(placed.wanted, demand=day.demand)).load_shares()
-        found.load.append(float(loads.max()))
-        found.steered.append(float(evened(day.demand[placed.rows], placed.holders, throughput).max()))
+        asked = replace(placed, wanted=replace(placed.wanted, demand=day.demand))
+        found.load.append(float(asked.load_shares().max()))
+        found.steered.append(float(asked.steered_shares().max()))
         history = history * keep + day.region
         weight = weight * keep + 1
     assert placed is not None

@@ -11,7 +11,6 @@ from contracts.fleet import Tier
 from fill.planning.churn import sum_where
 from fill.planning.rules import Rules
 from fill.planning.site import Placed
-from fill.planning.steered import evened
 from fill.planning.table import ObjectTable
 
 _MOST_NAMES: Final = 100
@@ -57,8 +56,7 @@ def report(table: ObjectTable, placed: Placed, rules: Rules) -> SiteReport:
     held = placed.held_bytes(table)
     room = table.room[placed.rows].astype(np.float64)
     loads = placed.load_shares()
-    throughput = np.array([box.throughput_bps for box in site.appliances], np.float64)
-    steered = evened(placed.wanted.demand[placed.rows], placed.holders, throughput)
+    steered = placed.steered_shares()
     titles = table.title[placed.rows]
     rows = []
     for at, box in enumerate(site.appliances):

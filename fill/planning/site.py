@@ -17,6 +17,7 @@ from fill.planning.churn import Before, Change, bytes_of_each, settle, sum_where
 from fill.planning.copies import Copies, count_copies
 from fill.planning.rules import Rules
 from fill.planning.spread import Boxes, spread
+from fill.planning.steered import evened
 from fill.planning.table import ObjectTable
 from fill.planning.wanted import Rank, Wanted, wanted
 
@@ -54,7 +55,7 @@ class Placed:
 
         Steering spreads an object's viewers over its holders in proportion to their throughput.
         """
-        throughput = np.array([box.throughput_bps for box in self.site.appliances], np.float64)
+        throughput = self._throughput()
         demand = self.wanted.demand[self.rows]
         together = np.zeros(len(self.rows))
         for box, bps in enumerate(throughput):
@@ -65,6 +66,13 @@ class Placed:
         )
         found: NDArray[np.float64] = loads / max(float(demand.sum()), 1e-30) / (throughput / throughput.sum())
         return found
+
+    def steered_shares(self) -> NDArray[np.float64]:
+        """The same once steering has evened it out, as far as copies allow."""
+        return evened(self.wanted.demand[self.rows], self.holders, self._throughput())
+
+    def _throughput(self) -> NDArray[np.float64]:
+        return np.array([box.throughput_bps for box in self.site.appliances], np.float64)
 
 
 def plan_site(

@@ -11,7 +11,6 @@ Bounded: objects and networks (beyond, requests count only in the totals), and s
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,7 @@ from contracts.problem import Problem
 from contracts.token import Refusal
 from oca.counters import TIME_BOUNDS_S, Counters, Histograms
 from oca.edge.cmcd import Cmcd, lift, parse, separate
-from oca.edge.networks import packed_address
+from oca.edge.networks import name_of, packed_address
 from oca.edge.votes import Ballot, Votes
 from oca.ipc import Playback, Report, Touch
 from oca.sessions import keep_smallest, session_id
@@ -286,7 +285,7 @@ class Ledger:
             if len(self._networks) >= MAX_NETWORKS:
                 network = self._elsewhere
             else:
-                network = self._networks[prefix] = _Network(_name(prefix))
+                network = self._networks[prefix] = _Network(name_of(prefix))
         return Account(self, network, self._votes.open(address), address)
 
     def refused(self, problem: Problem, detail: str | None) -> None:
@@ -374,8 +373,3 @@ def _touch(key: str, network: str, row: Row, counters: Counters) -> Touch:
 def _prefix(address: str) -> bytes:
     packed = packed_address(address)
     return packed[: _IPV4_BYTES if len(packed) == 4 else _IPV6_BYTES]
-
-
-def _name(prefix: bytes) -> str:
-    whole = 4 if len(prefix) == _IPV4_BYTES else 16
-    return str(ipaddress.ip_network((prefix.ljust(whole, b"\0"), len(prefix) * 8)))

@@ -7,6 +7,7 @@ Each worker counts its own share: the kernel spreads a network's connections ove
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Final
 
@@ -69,6 +70,12 @@ def network_of(address: str) -> bytes:
     """The /24 or /48 of an address as the kernel writes it; IPv4 in IPv6 counts as IPv4."""
     packed = packed_address(address)
     return packed[: 3 if len(packed) == _IPV4_BYTES else 6]
+
+
+def name_of(prefix: bytes) -> str:
+    """A network as people write it, from the leading bytes of its addresses: 2 or 3 of IPv4, more of IPv6."""
+    whole = _IPV4_BYTES if len(prefix) < _IPV4_BYTES else 16
+    return str(ipaddress.ip_network((prefix.ljust(whole, b"\0"), len(prefix) * 8)))
 
 
 def packed_address(address: str) -> bytes:

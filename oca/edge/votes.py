@@ -8,14 +8,12 @@ Bounded: networks at a time (beyond, nobody's votes are taken), and sessions by 
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 
 from oca import ipc
-from oca.edge.networks import network_of
+from oca.edge.networks import name_of, network_of
 
 MAX_NETWORKS: Final = 8192
-_IPV4_BYTES: Final = 3
 
 
 class Ballot:
@@ -50,7 +48,7 @@ class Votes:
         if ballot is None:
             if len(self._ballots) >= MAX_NETWORKS:
                 return self._nowhere
-            ballot = self._ballots[network] = Ballot(_name(network))
+            ballot = self._ballots[network] = Ballot(name_of(network))
         return ballot
 
     def take(self) -> tuple[ipc.Votes, ...]:
@@ -71,8 +69,3 @@ class Votes:
                 ballot.clear()
             if not ballot.connections:
                 del self._ballots[network]
-
-
-def _name(network: bytes) -> str:
-    v4 = len(network) == _IPV4_BYTES
-    return str(ipaddress.ip_network((network.ljust(4 if v4 else 16, b"\0"), 24 if v4 else 48)))

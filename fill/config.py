@@ -144,7 +144,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     give_way: GiveWay = GiveWay()
     escalation: Escalation = Escalation()
-    requests: Annotated[int, Meta(ge=1, le=64, description="at once, of 8 to 32 MiB")] = 8
+    requests: Annotated[int, Meta(ge=1, le=64, description="at once, of 8 to 128 MiB")] = 8
     objects: Annotated[int, Meta(ge=1, le=64, description="at once")] = 4
 
 

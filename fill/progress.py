@@ -11,16 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, TextIO
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 from daemon.log import event
 
 log = logging.getLogger("fill")
 
 EVERY_S: Final = 10.0
-_ABOUT_WIDTH: Final = 40
 
 
 class Meter(Protocol):
@@ -52,24 +47,6 @@ class _Silent:
 
 
 SILENT: Final[Meter] = _Silent()
-
-
-class _Bar:
-    def __init__(self, progress: Progress, what: str, total: float) -> None:
-        self._progress = progress
-        self._task = progress.add_task(what, total=total or None, about="")
-
-    def at(self, done: float) -> None:
-        self._progress.update(self._task, completed=done)
-
-    def expect(self, total: float) -> None:
-        self._progress.update(self._task, total=total or None)
-
-    def about(self, what: str) -> None:
-        self._progress.update(self._task, about=escape(shortened(what, _ABOUT_WIDTH)))
-
-    def done(self, name: str, /, **fields: Any) -> None:
-        pass
 
 
 class Events:
@@ -108,15 +85,11 @@ def meter(what: str, total: float, now: Callable[[], float] = time.monotonic) ->
     if not sys.stderr.isatty():
         yield Events(what, total, now)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[about]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress, log_above():
-        yield _Bar(progress, what, total)
+    # A twelfth of what `fill run` has to load: not for a command that nobody watches.
+    from fill.bar import bar
+
+    with bar(what, total) as drawn, log_above():
+        yield drawn
 
 
 @contextmanager

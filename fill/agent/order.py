@@ -20,7 +20,7 @@ from contracts.catalog import CatalogObject
 from daemon.log import event
 from fill.agent.rangeclient import NoAnswer
 from fill.agent.source import Absent, BadSource, Kind, Source, Unwilling
-from fill.agent.transfer import Assignment, first_run, last_run
+from fill.agent.transfer import LONGEST_ORIGIN_RUN_SLICES, Assignment, first_run, last_run
 
 log = logging.getLogger("fill.agent")
 
@@ -167,7 +167,7 @@ class SiteOrder:
     def _end_of(self, left: set[int]) -> range:
         """The first slices; the last for one who fetches in another's stead, who may be back at the front."""
         if not self._before:
-            return first_run(left)
+            return first_run(left, LONGEST_ORIGIN_RUN_SLICES)
         return last_run(left)
 
     def _wait(self) -> float:

@@ -30,9 +30,10 @@ log = logging.getLogger("fill.agent.transfer")
 
 RUN_SLICES: Final = 8
 LONGEST_RUN_SLICES: Final = 32
-"""Of one request: 8 to 32 MiB. From JuiceFS's gateway four requests of 32 MiB at a time came 1.4 times as fast as of
-8 MiB, and cost the gateway 0.6 of the CPU (docs/decisions/0005-fill-transfer.md). A request that breaks loses only the
-slice it broke in."""
+LONGEST_ORIGIN_RUN_SLICES: Final = 128
+"""Of one request: 8 to 32 MiB, and to 128 MiB of S3 from who is the first to fetch. The longer they are the less they
+cost the server (docs/decisions/0005-fill-transfer.md); what has been given out cannot be had from a peer instead, so
+that those who wait for others ask for less. A request that breaks loses only the slice it broke in."""
 _RUNS_LEFT: Final = 8
 """Of what is left: so they become shorter towards the end, and all connections are busy until then."""
 
@@ -91,9 +92,9 @@ class Budget(Protocol):
         ...
 
 
-def run_slices(left: int) -> int:
+def run_slices(left: int, longest: int) -> int:
     """How many slices to ask for at once, of so many."""
-    return min(LONGEST_RUN_SLICES, max(RUN_SLICES, left // _RUNS_LEFT))
+    return min(longest, max(RUN_SLICES, left // _RUNS_LEFT))
 
 
 def runs(missing: Iterable[int], longest: int = RUN_SLICES) -> list[range]:
@@ -107,14 +108,14 @@ def runs(missing: Iterable[int], longest: int = RUN_SLICES) -> list[range]:
     return found
 
 
-def first_run(left: Collection[int]) -> range:
+def first_run(left: Collection[int], most: int = LONGEST_RUN_SLICES) -> range:
     """The first slices of ``left``, as many as are asked for at once."""
-    longest = run_slices(len(left))
+    longest = run_slices(len(left), most)
     return runs(heapq.nsmallest(longest, left), longest)[0]
 
 
 def last_run(left: Collection[int]) -> range:
-    longest = run_slices(len(left))
+    longest = run_slices(len(left), LONGEST_RUN_SLICES)
     return runs(sorted(heapq.nlargest(longest, left)), longest)[-1]
 
 
@@ -351,7 +352,7 @@ class OriginOnly:
         self._origin = origin
 
     def choose(self, left: set[int]) -> Assignment | float:
-        return Assignment(self._origin, first_run(left))
+        return Assignment(self._origin, first_run(left, LONGEST_ORIGIN_RUN_SLICES))
 
     def came(self, source: Source, count: int) -> None:
         pass

@@ -64,9 +64,9 @@ class Given:
             lambda: self.now,
         )
 
-    def asks(self) -> tuple[str, range] | None:
-        """Who is asked for what; None is nobody for now."""
-        chosen = self.order.choose(LEFT)
+    def asks(self, left: set[int] = LEFT) -> tuple[str, range] | None:
+        """Who is asked for what of ``left``; None is nobody for now."""
+        chosen = self.order.choose(left)
         return (chosen.source.name, chosen.run) if isinstance(chosen, Assignment) else None
 
 
@@ -85,6 +85,16 @@ def test_the_master_asks_its_site_and_then_goes_outside_at_once() -> None:
     peer.held = range(3, 9)
     given.now = 10
     assert given.asks() == ("a2", range(3, 9)), "what a peer has is not fetched from outside again"
+
+
+def test_only_the_master_asks_s3_for_more_than_others_could_bring_meanwhile() -> None:
+    much = set(range(2000))
+    assert Given(before=0).asks(much) == ("origin", range(128))
+    assert Given(_master(range(2000)), before=1).asks(much) == ("a1", range(32))
+    overtaking = Given(_master(NoAnswer("refused")), before=1)
+    overtaking.asks(much)
+    overtaking.now = 15
+    assert overtaking.asks(much) == ("origin", range(1968, 2000))
 
 
 def test_the_others_copy_what_the_master_has_and_wait_for_the_rest() -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fill.agent.transfer import LONGEST_RUN_SLICES, RUN_SLICES, first_run, last_run, runs
+from fill.agent.transfer import (
+    LONGEST_ORIGIN_RUN_SLICES,
+    LONGEST_RUN_SLICES,
+    RUN_SLICES,
+    first_run,
+    last_run,
+    runs,
+)
 
 
 @given(st.sets(st.integers(0, 200)))
@@ -30,12 +38,13 @@ def test_a_run_lies_in_what_is_left_from_either_end(left: set[int]) -> None:
     assert max(len(first), len(last)) <= LONGEST_RUN_SLICES
 
 
-def test_runs_are_long_as_long_as_much_is_left_and_end_short() -> None:
+@pytest.mark.parametrize("longest", [LONGEST_RUN_SLICES, LONGEST_ORIGIN_RUN_SLICES])
+def test_runs_are_long_as_long_as_much_is_left_and_end_short(longest: int) -> None:
     left, lengths = set(range(2048)), []
     while left:
-        run = first_run(left)
+        run = first_run(left, longest)
         left.difference_update(run)
         lengths.append(len(run))
     assert lengths == sorted(lengths, reverse=True)
-    assert lengths[0] == LONGEST_RUN_SLICES
+    assert lengths[0] == longest
     assert lengths[-8:-1] == [RUN_SLICES] * 7

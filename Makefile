@@ -13,7 +13,7 @@ demo: $(VENV)/.demo ## one real playback on this machine, from nothing; Ctrl-C e
 	@exec $(BIN)/python -m demo $(DEMO_ARGS)
 
 test: lint ## lint, then every test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## format check, lint, types, import rules
 	@$(BIN)/ruff format --check .

@@ -7,4 +7,4 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("soak", deadline=None, max_examples=5000)
 settings.load_profile("default")
 
-pytest_plugins = ["tests.origin"]
+pytest_plugins = ["tests.alone", "tests.origin"]

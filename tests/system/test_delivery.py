@@ -26,6 +26,8 @@ from tests.waiting import PATIENCE_S
 
 from .running_demo import CHECKOUT, wait_until
 
+pytestmark = pytest.mark.alone
+
 WHOLE = bytes(range(256)) * 4096  # 1 MiB whose every part is known
 SOUND, HALTING, SILENT, OTHER_VERSION, REFUSING = "sound", "halting", "silent", "other-version", "refusing"
 

@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE_S
 from .browser import Player
 from .running_demo import Demo, decoded_frames, wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 ALL = {"isp-a1", "isp-a2", "ixp-b1"}
 BUFFER_S = 12

@@ -17,7 +17,7 @@ from tests.waiting import PATIENCE_S
 
 from .running_demo import CHECKOUT, Demo, free_offset, wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 /** A standard player on one URL: content steering moves it. What it asked is left in `window.nearcast`. */
 
+import { scrub, thumbnailsOf } from "./scrub.js";
 import dashjs from "./vendor/dash.js";
 import Hls from "./vendor/hls.mjs";
 
@@ -20,7 +21,7 @@ function failed(why) {
   message.textContent = why;
 }
 
-function playHls(url) {
+function playHls(url, thumbnails) {
   // In the query: header fields of their own would cost a preflight for each request.
   const cmcd = { useHeaders: false };
   const hls = new Hls({ enableWorker: false, maxBufferLength: 8, maxMaxBufferLength: 8, cmcd });
@@ -28,6 +29,8 @@ function playHls(url) {
   hls.on(Hls.Events.ERROR, (_, data) => data.fatal && failed(data.details));
   hls.loadSource(url);
   hls.attachMedia(video);
+  // hls.js reads no image playlist: what the page knows is WebVTT, as most players' seek bars do.
+  return thumbnailsOf(thumbnails);
 }
 
 function playDash(url) {
@@ -43,6 +46,7 @@ function playDash(url) {
   });
   player.on(dashjs.MediaPlayer.events.ERROR, ({ error }) => failed(error.message));
   player.initialize(video, url, true);
+  return (timeS) => new Promise((told) => player.provideThumbnail(timeS, told));
 }
 
 try {
@@ -53,8 +57,11 @@ try {
   });
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.detail ?? said.title);
-  if (query.get("engine") === "dash") playDash(said.steered_dash);
-  else playHls(said.steered_hls);
+  const thumbnailAt =
+    query.get("engine") === "dash"
+      ? playDash(said.steered_dash)
+      : playHls(said.steered_hls, said.candidates[0].base_url + said.hls);
+  scrub(video, document.querySelector("#bar"), document.querySelector("#thumbnail"), thumbnailAt);
 } catch (error) {
   failed(error.message);
 }

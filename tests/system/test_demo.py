@@ -272,7 +272,8 @@ def subtitled(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A title with subtitles that is published while the fleet runs: nobody has planned it, and it is pulled through."""
     folder = tmp_path_factory.mktemp("subtitled")
     (folder / "de.srt").write_text(SUBTITLES)
-    film = clip(folder / "film.mp4", *_picture("320x180", length_s="12"))
+    # Its colours turn by 30 degrees a second: no two of its moments look alike.
+    film = clip(folder / "film.mp4", *_picture("320x180", length_s="12"), "-vf", "hue=h=30*t")
     config = demo.folder / "fill.yaml"
     said = commands.run(
         "fill", "publish", film, "--title", "tt0002", "--subtitles", f"de={folder}/de.srt", "--config", config
@@ -283,8 +284,37 @@ def subtitled(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> str:
     return "tt0002"
 
 
+# Red, green, blue and alpha of what a canvas of a thumbnail's size shows.
+_PIXELS = "Array.from(canvas.getContext('2d').getImageData(0, 0, 160, 90).data)"
+
+
+def thumbnail(player: Player, time_s: float) -> list[int]:
+    """What the page draws beside the bar while it is dragged to that moment."""
+    player.page.evaluate(f"bar.value = {time_s}, void bar.dispatchEvent(new Event('input'))")
+    player.wait_for(f"Number(document.querySelector('#thumbnail').dataset.time) === {time_s}", PATIENCE_S)
+    assert player.page.evaluate("[thumbnail.hidden, thumbnail.width, thumbnail.height]") == [False, 160, 90]
+    drawn: list[int] = player.page.evaluate(f"((canvas) => {_PIXELS})(thumbnail)")
+    return drawn
+
+
+def picture(player: Player, time_s: float) -> list[int]:
+    """What the video itself shows then, of the same size."""
+    # A hundredth later: the picture that begins there, and not the one that ends.
+    player.page.evaluate(f"void (video.currentTime = {time_s + 0.01})")
+    player.wait_for(f"!video.seeking && Math.abs(video.currentTime - {time_s}) < 0.1", PATIENCE_S)
+    draw = f"canvas.getContext('2d').drawImage(video, 0, 0, 160, 90); return {_PIXELS}"
+    sized = "Object.assign(document.createElement('canvas'), { width: 160, height: 90 })"
+    shown: list[int] = player.page.evaluate(f"(() => {{ const canvas = {sized}; {draw} }})()")
+    return shown
+
+
+def unlike(one: list[int], other: list[int]) -> float:
+    """How far apart two pictures are, from 0 to 255."""
+    return sum(abs(here - there) for here, there in zip(one, other, strict=True)) / len(one)
+
+
 @pytest.mark.parametrize("engine", ["hls", "dash"])
-def test_a_browser_shows_the_subtitles_of_a_title_that_has_just_been_published(
+def test_a_browser_shows_the_texts_and_thumbnails_of_a_title_that_has_just_been_published(
     demo: Demo, browser: Browser, subtitled: str, engine: str
 ) -> None:
     player = Player(browser, f"{demo.endpoints['player']}plain.html?engine={engine}&title={subtitled}")
@@ -297,6 +327,12 @@ def test_a_browser_shows_the_subtitles_of_a_title_that_has_just_been_published(
         assert cues == [[0.5, "Hallo"], [5, "Welt"]]
         player.page.evaluate("video.pause(), void (video.currentTime = 6)")
         player.wait_for("video.textTracks[0].activeCues?.[0]?.text === 'Welt'", PATIENCE_S)
+        # Two tiles, for there is one for every two segments.
+        for at_s, other_s in ((0, 8), (8, 0)):
+            drawn = thumbnail(player, at_s + 3)
+            assert drawn == thumbnail(player, at_s + 1)
+            right, wrong = (unlike(drawn, picture(player, moment)) for moment in (at_s, other_s))
+            assert right < wrong / 3
         assert player.state("error") is None
         assert player.errors == []
     finally:

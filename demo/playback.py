@@ -50,6 +50,7 @@ _PAGES: Final = {
     "/": ("index.html", "text/html"),
     "/plain.html": ("plain.html", "text/html"),
     "/player.css": ("player.css", "text/css"),
+    "/plain.css": ("plain.css", "text/css"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
     "/vendor/hls.mjs": ("node_modules/hls.js/dist/hls.min.mjs", _JAVASCRIPT),
     "/vendor/dash.js": ("node_modules/dashjs/dist/modern/esm/dash.mediaplayer.min.js", _JAVASCRIPT),

@@ -97,7 +97,8 @@ def multivariant_playlist(package: Package) -> str:
         found = package.thumbnails
         lines.append(
             f"#EXT-X-IMAGE-STREAM-INF:BANDWIDTH={found.bandwidth_bps},"
-            f"RESOLUTION={found.width * found.columns}x{found.height * found.rows},"
+            # Of a tile, where DASH has the sheet's: Shaka multiplies it by the layout.
+            f"RESOLUTION={found.width}x{found.height},"
             f'CODECS="jpeg",URI="{found.folder}/{found.playlist}"'
         )
     return "\n".join([*lines, ""])

@@ -120,6 +120,14 @@ def test_a_thumbnail_is_named_for_every_time_and_lies_inside_its_sheet() -> None
     ]  # fmt: skip
 
 
+def test_hls_gives_the_size_of_a_tile_and_dash_that_of_a_sheet() -> None:
+    said = re.compile(r"EXT-X-(?:IMAGE-STREAM-INF|TILES):.*\bRESOLUTION=(\d+x\d+)")
+    hls = multivariant_playlist(_ALL) + thumbnail_playlist(_THUMBNAILS, 1995.5)
+    assert set(said.findall(hls)) == {"160x90"}
+    (sheet,) = re.findall(r'<Representation id="thumbnails".* (width=.*)>', presentation_description(_ALL))
+    assert sheet == 'width="1600" height="900"'
+
+
 @pytest.mark.parametrize(
     ("segments", "every_s", "expected"), [(1, 10, (1, 1, 1)), (3, 10, (2, 2, 1)), (900, 4, (900, 10, 10))]
 )

@@ -181,7 +181,7 @@ class CatalogIndex(msgspec.Struct, frozen=True):
 
 
 class Latest(msgspec.Struct, frozen=True):
-    """``catalog/latest`` and ``plans/latest``: the only objects that move, and written last."""
+    """``catalog/latest``: moves, and is written last. As is ``plans/latest``, which says more: `contracts.latestplan`."""
 
     version: Version
     contract: int = VERSION

@@ -1,7 +1,7 @@
 """The plan: what one appliance shall hold, in which order, from where, and why.
 
-In S3: ``plans/latest`` names a version; ``plans/{version}/{appliance}.json`` is one appliance's, and
-``plans/{version}/{appliance}.json.sig`` the planner's signature of its bytes: `contracts.signature`.
+In S3: ``plans/latest`` names a version (`contracts.latestplan`); ``plans/{version}/{appliance}.json`` is one
+appliance's, and ``plans/{version}/{appliance}.json.sig`` the planner's signature of its bytes: `contracts.signature`.
 """
 
 from __future__ import annotations

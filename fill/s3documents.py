@@ -92,3 +92,39 @@ def put_document(
         client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=media_type)
     except Exception as error:
         raise explained(error, bucket, key) from error
+
+
+def replace_document(client: S3Client, bucket: str, key: str, body: bytes, seen: str | None) -> bool:
+    """Writes one document, if it is still the one with the ETag ``seen`` (None: not there at all). Raises `S3Error`."""
+    # For an S3 that ignores the condition; one round trip remains.
+    if etag_of(client, bucket, key) != seen:
+        return False
+    try:
+        if seen is None:
+            client.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
+            )
+        else:
+            client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=seen)
+    except Exception as error:
+        if _code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
+            return False
+        raise explained(error, bucket, key) from error
+    return True
+
+
+def etag_of(client: S3Client, bucket: str, key: str) -> str | None:
+    """None where there is no such object; raises `S3Error`."""
+    try:
+        return client.head_object(Bucket=bucket, Key=key)["ETag"]
+    except Exception as error:
+        said = explained(error, bucket, key)
+        if said.missing:
+            return None
+        raise said from error
+
+
+def _code(error: Exception) -> str:
+    from botocore.exceptions import ClientError
+
+    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""

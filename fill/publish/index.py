@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from contracts import catalog
 from contracts.catalog import CatalogIndex, Latest, Removed, TitleEntry, TitleRef
 from contracts.documents import encode
-from daemon.s3 import S3Error, explained
+from daemon.s3 import S3Error
 from fill.publish.turn import catalog_turn
-from fill.s3documents import put_document, read_index, read_latest
+from fill.s3documents import etag_of, put_document, read_index, read_latest, replace_document
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -83,44 +83,6 @@ def _change(client: S3Client, bucket: str, version: str, change: Callable[[Catal
             if index is None:
                 return index
             put_document(client, bucket, catalog.index_key(version), encode(index))
-            if _replace_latest(client, bucket, version, seen):
+            if replace_document(client, bucket, catalog.LATEST_KEY, encode(Latest(version)), seen):
                 return index
     raise S3Error(f"s3://{bucket}/{catalog.LATEST_KEY}: others replaced it {_ATTEMPTS} times; do it again")
-
-
-def _replace_latest(client: S3Client, bucket: str, version: str, seen: str | None) -> bool:
-    """Writes latest, if it is still the one with the ETag ``seen`` (None: not there at all)."""
-    body = encode(Latest(version))
-    key = catalog.LATEST_KEY
-    # For an S3 that ignores the condition; one round trip remains.
-    if etag_of(client, bucket, key) != seen:
-        return False
-    try:
-        if seen is None:
-            client.put_object(
-                Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
-            )
-        else:
-            client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfMatch=seen)
-    except Exception as error:
-        if _code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}:
-            return False
-        raise explained(error, bucket, key) from error
-    return True
-
-
-def etag_of(client: S3Client, bucket: str, key: str) -> str | None:
-    """None where there is no such object; raises `S3Error`."""
-    try:
-        return client.head_object(Bucket=bucket, Key=key)["ETag"]
-    except Exception as error:
-        said = explained(error, bucket, key)
-        if said.missing:
-            return None
-        raise said from error
-
-
-def _code(error: Exception) -> str:
-    from botocore.exceptions import ClientError
-
-    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""

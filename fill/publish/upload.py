@@ -22,9 +22,8 @@ from contracts.catalog import CatalogObject, Kind, TitleEntry
 from contracts.documents import BadDocument
 from contracts.objectkey import SLICE_BYTES, digest
 from daemon.s3 import S3Error
-from fill.publish.index import etag_of
 from fill.publish.put import is_there, put_file
-from fill.s3documents import read_entry, read_index, read_latest
+from fill.s3documents import etag_of, read_entry, read_index, read_latest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

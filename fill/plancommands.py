@@ -72,11 +72,13 @@ def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
     daemon_log.setup("fill", config.log_level)
     try:
         if arguments.rollback is not None:
-            before, after = planning.roll_back(config.origin, signer, arguments.rollback or None)
+            before, after = planning.roll_back(config.origin, signer, arguments.rollback or None, now)
             if arguments.json:
                 print_json({"before": before, "plan": after})
             else:
-                print(f"plan {after} is in force again, instead of {before}")
+                print(
+                    f"plan {after} is in force again, instead of {before or 'one that this planner disowns'}"
+                )
             return Exit.DONE
         if arguments.diff is not None:
             old, new = arguments.diff

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from contracts import placement
 from contracts import plan as plans
-from contracts.catalog import LATEST_KEY, MEDIA_PREFIX, Latest, TitleRef
+from contracts.catalog import LATEST_KEY, MEDIA_PREFIX, TitleRef
 from contracts.documents import encode
 from contracts.fleet import Fleet, Site, Tier
 from contracts.placement import PlanIndex
@@ -28,6 +28,7 @@ from fill.planning.diff import SiteChange, differences
 from fill.planning.documents import SiteDocuments, objects_of
 from fill.planning.explain import Explanation, explain
 from fill.planning.fleetplan import Task, plan_sites
+from fill.planning.latest import plan_believed, plan_named, put_in_force
 from fill.planning.previous import PublishedPlan, read_published
 from fill.planning.report import SiteReport
 from fill.planning.rules import Rules
@@ -116,7 +117,7 @@ def plan_fleet(
         index = PlanIndex(version, catalog, table.titles, digest, tuple(indexed), demand.version)
         publication.put_signed(placement.index_key(version), encode(index))
         publication.finish()
-    put_document(client, bucket, plans.LATEST_KEY, encode(Latest(version)))
+    put_in_force(client, bucket, version, signer, now)
     return planned
 
 
@@ -155,7 +156,7 @@ def list_media(client: S3Client, bucket: str) -> dict[str, int]:
 
 def plan_in_force(clients: PerProcess, bucket: str, signer: PlanSigner | None) -> PublishedPlan | None:
     """None when there is none that this planner would believe. Raises `S3Error`, `BadDocument`."""
-    latest = read_latest(clients(), bucket, plans.LATEST_KEY)
+    latest = plan_believed(clients(), bucket, signer)
     if latest is None:
         return None
     return read_published(clients, bucket, latest.version, signer.public() if signer is not None else None)
@@ -315,26 +316,31 @@ def diff_plans(
     return list(differences(found[0], found[1], rules))
 
 
-def roll_back(config: S3Config, signer: PlanSigner | None, version: str | None) -> tuple[str, str]:
-    """Puts an earlier plan in force again, the one before when none is named; from and to which.
+def roll_back(
+    config: S3Config, signer: PlanSigner | None, version: str | None, now: float
+) -> tuple[str | None, str]:
+    """Puts an earlier plan in force again, the one before when none is named; from which (None: what is in force
+    is not believed) and to which.
 
     Raises `NothingPublished` when there is none, `S3Error`, `BadDocument` when it is not whole or not ours.
     """
     clients = PerProcess(config)
     bucket = config.bucket
-    latest = read_latest(clients(), bucket, plans.LATEST_KEY)
-    if latest is None:
-        raise NothingPublished(f"s3://{bucket}/{plans.LATEST_KEY}: nothing is planned yet")
     if version is None:
+        latest = plan_named(clients(), bucket, signer)
+        if latest is None:
+            raise NothingPublished(f"s3://{bucket}/{plans.LATEST_KEY}: nothing is planned yet")
         earlier = [known for known in list_versions(clients(), bucket) if known < latest.version]
         if not earlier:
             raise NothingPublished(f"s3://{bucket}/plans/: no plan is older than {latest.version}")
         version = earlier[-1]
+    else:
+        latest = plan_believed(clients(), bucket, signer)
     keys = signer.public() if signer is not None else None
     if read_published(clients, bucket, version, keys) is None:
         raise NothingPublished(f"s3://{bucket}/{placement.index_key(version)}: there is no such plan")
-    put_document(clients(), bucket, plans.LATEST_KEY, encode(Latest(version)))
-    return latest.version, version
+    put_in_force(clients(), bucket, version, signer, now)
+    return latest.version if latest is not None else None, version
 
 
 def list_versions(client: S3Client, bucket: str) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts import placement
+from contracts.documents import BadDocument
 from contracts.fleet import Site
 from contracts.plan import MAX_SIGNATURE_BYTES, signature_key
 from contracts.signature import SignatureKeys
@@ -64,6 +65,8 @@ class PublishedPlan:
         if keys is not None:
             keys.verify(raw, self._get(signature_key(name), MAX_SIGNATURE_BYTES), name)
         self.index = placement.decode_index(raw, name)
+        if self.index.version != version:
+            raise BadDocument(name, f"is the index of version {self.index.version}, not of {version}")
         self._sites = {site.site: site for site in self.index.sites}
 
     @cached_property

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from joserfc import jws
 from joserfc.jwk import OKPKey
 
-from contracts.signature import ALGORITHM, SignatureKeys, protected_header
+from contracts.signature import ALGORITHM, TYP, SignatureKeys, protected_header
 from contracts.token import KeyRing
+from daemon.config import ConfigError
 from daemon.keyfiles import load_private, load_published, replace_json
 
 
 class PlanSigner:
     """Signs the documents of a plan. This process alone holds the private key."""
 
-    def __init__(self, key: OKPKey) -> None:
+    def __init__(self, key: OKPKey, before: KeyRing | None = None) -> None:
+        """``before``: who signed before it, and is believed still."""
         self._key = key
-        self._header = protected_header(key.thumbprint())
+        self._kid = key.thumbprint()
+        believed = {} if before is None else dict(zip(before.kids(), before.values(), strict=True))
+        self._ring = KeyRing(believed | {self._kid: key})
 
     @classmethod
     def load(cls, path: Path) -> PlanSigner:
         """Raises `ConfigError`."""
-        return cls(_load(path))
+        key, public = _load(path), public_path(path)
+        published = json.dumps({"keys": load_published(public)}).encode()
+        try:
+            return cls(key, KeyRing.from_jwks(published))
+        except ValueError as error:
+            raise ConfigError(f"{public}: {error}") from None
 
     def public(self) -> SignatureKeys:
-        """Verifies what this signed."""
-        return SignatureKeys(KeyRing({self._key.thumbprint(): self._key}))
+        """Verifies what this signed, and whoever signed before it."""
+        return SignatureKeys(self._ring)
 
     def sign(self, raw: bytes) -> bytes:
         """The signature of a document, as it is stored beside it."""
-        token = jws.serialize_compact(self._header, raw, self._key, algorithms=[ALGORITHM])
-        return (jws.detach_content(token) + "\n").encode()
+        return (jws.detach_content(self.enclose(raw, TYP)) + "\n").encode()
+
+    def enclose(self, raw: bytes, typ: str) -> str:
+        """A JWS of the kind ``typ`` that holds ``raw``."""
+        header = protected_header(self._kid, typ)
+        return jws.serialize_compact(header, raw, self._key, algorithms=[ALGORITHM])
 
 
 def public_path(path: Path) -> Path:

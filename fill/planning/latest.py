@@ -1,0 +1,55 @@
+"""Says which plan is in force, and reads what was said last: `contracts.latestplan` in S3, by the planner's key."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from contracts.catalog import MAX_LATEST_BYTES
+from contracts.documents import BadDocument, encode
+from contracts.latestplan import TYP, InForce, decode_in_force, latest_document, next_issued_at
+from contracts.plan import LATEST_KEY
+from daemon.log import event
+from daemon.s3 import S3Error, Trouble, get
+from fill.planning.signing import PlanSigner
+from fill.s3documents import etag_of, replace_document
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger("fill.planning")
+
+_ATTEMPTS: Final = 10
+"""Each fails only because another planner has just succeeded."""
+
+
+def plan_named(client: S3Client, bucket: str, signer: PlanSigner | None) -> InForce | None:
+    """What ``plans/latest`` says; None when it was never written. Raises `S3Error`, `BadDocument`."""
+    try:
+        raw = get(client, bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    except S3Error as error:
+        if error.trouble is Trouble.NO_OBJECT:
+            return None
+        raise
+    return decode_in_force(raw, signer.public() if signer is not None else None)
+
+
+def plan_believed(client: S3Client, bucket: str, signer: PlanSigner | None) -> InForce | None:
+    """As `plan_named`, and None also for what another has written; the next plan replaces it. Raises `S3Error`."""
+    try:
+        return plan_named(client, bucket, signer)
+    except BadDocument as error:
+        event(log, "latest plan not believed, taken for none", logging.WARNING, why=str(error))
+        return None
+
+
+def put_in_force(client: S3Client, bucket: str, version: str, signer: PlanSigner | None, now: float) -> None:
+    """Puts ``version`` in force, by a statement that is newer than whatever was said before. Raises `S3Error`."""
+    for _ in range(_ATTEMPTS):
+        seen = etag_of(client, bucket, LATEST_KEY)
+        before = plan_believed(client, bucket, signer)
+        statement = InForce(version, next_issued_at(now, before.issued_at if before is not None else 0))
+        signed = signer.enclose(encode(statement), TYP) if signer is not None else ""
+        if replace_document(client, bucket, LATEST_KEY, latest_document(statement, signed), seen):
+            return
+    raise S3Error(f"s3://{bucket}/{LATEST_KEY}: others replaced it {_ATTEMPTS} times; do it again")

@@ -31,6 +31,7 @@ from msgspec import Meta
 
 from contracts import VERSION
 from contracts.catalog import CatalogObject, ETag, Key, Version
+from contracts.latestplan import IssuedAt
 
 SOCKET_NAME: Final = "ingest.sock"
 
@@ -57,6 +58,8 @@ class Adopt(msgspec.Struct, frozen=True, tag="adopt"):
     version: Version
     objects: tuple[Wanted, ...]
     contract: int = VERSION
+    issued_at: IssuedAt = 0
+    """Of the signed `plans/latest` that was obeyed: kept with the plan over a restart, and told in `Holdings`."""
 
 
 class Reserve(msgspec.Struct, frozen=True, tag="reserve"):
@@ -157,6 +160,9 @@ class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
     other_objects: Annotated[int, Meta(description="complete, and not in the plan: the demand cache")]
     other_bytes: int
     incomplete: tuple[Incomplete, ...]
+    plan_issued_at: Annotated[
+        int, Meta(description="seconds since 1970, as adopted; 0: by an unsigned word")
+    ] = 0
 
 
 Request: TypeAlias = Adopt | Reserve | Wrote | Abort | Commit | Ask | Which | Token

@@ -16,7 +16,8 @@ from daemon.cli import CommandError, Exit, run
 from daemon.config import load
 from daemon.s3 import S3Error, Trouble
 from fill import plancommands
-from fill.agent.agent import AlreadyRunning, NoPlan
+from fill.agent.agent import AlreadyRunning
+from fill.agent.orders import NoPlan
 from fill.agent.storekeeper import Refused, StorekeeperGone
 from fill.agent.work import NoCatalog
 from fill.config import load_config

@@ -20,9 +20,10 @@ from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, open_client
-from fill.agent.agent import Agent, Move, NoPlan, NothingPlanned, WindowEnded, newest_plan, only_run
+from fill.agent.agent import Agent, Move, WindowEnded, only_run
 from fill.agent.backoff import Patience
 from fill.agent.engine import engine
+from fill.agent.orders import NoPlan, NothingPlanned, Orders, newest_orders
 from fill.agent.report import STATE_NAME, Kept, Lines, Report, Several, read_kept
 from fill.agent.status import print_status
 from fill.agent.storekeeper import Storekeeper
@@ -76,11 +77,14 @@ def run_command(arguments: argparse.Namespace) -> int:
         only_run(agent.ingest_socket),
         engine(agent, config.origin, client) as parts,
     ):
-        _refuse_another(storekeeper.holdings().appliance, agent, arguments.config)
-        plan = newest_plan(client, config.origin.bucket, agent.appliance, parts.patience, keys)
-        work = Agent(client, config.origin.bucket, storekeeper, plan, parts)
+        held = storekeeper.holdings()
+        _refuse_another(held.appliance, agent, arguments.config)
+        orders = newest_orders(client, config.origin.bucket, held, parts.patience, keys)
+        plan = orders.plan
+        work = Agent(client, config.origin.bucket, storekeeper, orders, parts)
         if arguments.dry_run:
             _preview(work.preview(), agent.appliance, plan, as_json=arguments.json)
+            _judge_orders(orders)
             return Exit.DONE
         try:
             with closed_by_sigterm():
@@ -94,6 +98,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             _say(work.summary, agent.appliance, as_json=arguments.json)
             raise CommandError("stopped before the end; `fill run` goes on from here", Exit.PARTLY) from None
     _say(work.summary, agent.appliance, as_json=arguments.json)
+    _judge_orders(orders)
     _judge(work.summary, permit)
     return Exit.DONE
 
@@ -130,6 +135,12 @@ def _preview(moves: Sequence[Move], appliance: str, plan: Plan, *, as_json: bool
         print(f"{move.key}  {human_bytes(move.size)}  from {move.source}")
     if len(moves) > _MOST_SHOWN:
         print(f"and {len(moves) - _MOST_SHOWN} more: --json has them all")
+
+
+def _judge_orders(orders: Orders) -> None:
+    """Raises `CommandError` where others were refused."""
+    if orders.refused:
+        raise CommandError(f"{orders.refused}; plan {orders.plan.version}, which was in force, stays so")
 
 
 def _judge(summary: Summary, permit: Permit) -> None:
@@ -205,20 +216,22 @@ def status_command(arguments: argparse.Namespace) -> int:
         held = storekeeper.holdings()
     _refuse_another(held.appliance, agent, arguments.config)
     view = read_kept(Path(agent.ingest_socket).with_name(STATE_NAME), time.time())
-    newest: str | None = None
+    orders: Orders | None = None
     problem: Exception | None = None
     try:
         client = open_client(config.origin, attempts=1)
         patience = Patience(agent.retry, time.sleep, random.random)
-        newest = newest_plan(client, config.origin.bucket, agent.appliance, patience, keys).version
-    except (S3Error, NoPlan, BadDocument) as error:
+        orders = newest_orders(client, config.origin.bucket, held, patience, keys)
+        _judge_orders(orders)
+    except (S3Error, NoPlan, BadDocument, CommandError) as error:
         # What the appliance holds is true without S3 too: it is shown, and then the command fails.
         problem = error
+    newest = orders.plan.version if orders is not None and not orders.refused else None
     if arguments.json:
         said = str(problem) if problem else None
         print_json({"holdings": held, "newest_plan": newest, "problem": said, "run": view})
     else:
-        print_status(held, newest, view)
+        print_status(held, newest, view, time.time())
     if problem is not None and not isinstance(problem, NothingPlanned):
         raise CommandError(str(problem))
     return Exit.DONE

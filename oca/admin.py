@@ -201,11 +201,16 @@ class Admin:
             metrics += bgp_metrics.families(status.routes.prefixes, status.routes.known, status.routes.bgp)
         metrics += _players(status.players)
         if status.plan is not None:
-            metrics.append(
+            metrics += [
                 GaugeMetricFamily(
                     "oca_plan_share_done", "Share of the plan's bytes held", status.plan.share_done
-                )
-            )
+                ),
+                GaugeMetricFamily(
+                    "oca_plan_issued_timestamp_seconds",
+                    "When the planner put the plan in force; 0: it did not sign that",
+                    status.plan.issued_at,
+                ),
+            ]
         return metrics
 
 

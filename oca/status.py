@@ -73,6 +73,9 @@ class PlanStatus(msgspec.Struct, frozen=True):
     held_objects: int
     held_bytes: int
     share_done: float
+    issued_at: Annotated[
+        int, Meta(description="seconds since 1970, when the planner put it in force; 0: it did not sign that")
+    ] = 0
 
 
 class SteeringStatus(msgspec.Struct, frozen=True):

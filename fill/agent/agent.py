@@ -18,18 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from contracts import ingest
-from contracts import plan as plans
 from contracts.catalog import CatalogObject, TitleEntry, TitleRef
 from contracts.documents import BadDocument
 from contracts.ingest import Refusal
 from contracts.objectkey import title_of
-from contracts.plan import Plan
-from contracts.signature import SignatureKeys
 from daemon.log import event
 from daemon.s3 import S3Error, Trouble
-from fill.agent.backoff import Patience
 from fill.agent.engine import Engine
 from fill.agent.hand import Hand
+from fill.agent.orders import Orders
 from fill.agent.report import SILENT, Report
 from fill.agent.reservation import CannotWrite
 from fill.agent.site import Site, Tokens
@@ -40,7 +37,7 @@ from fill.agent.transfer import NotYet
 from fill.agent.view import View
 from fill.agent.work import Work, read_work
 from fill.agent.worklist import Worklist
-from fill.s3documents import read_entry, read_latest, read_plan
+from fill.s3documents import read_entry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -55,14 +52,6 @@ _END_S: Final = 20.0
 """For those who work to say that they have ended: a disk that hangs may hold one."""
 _ROUNDS: Final = 3
 """How often a title may be published again during one run."""
-
-
-class NoPlan(Exception):
-    """There is no plan for this appliance."""
-
-
-class NothingPlanned(NoPlan):
-    """Nor for any other: `fill plan` was never run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +86,6 @@ def only_run(ingest_socket: str) -> Iterator[None]:
         os.close(fd)
 
 
-def newest_plan(
-    client: S3Client, bucket: str, appliance: str, patience: Patience, keys: SignatureKeys | None
-) -> Plan:
-    """The plan to carry out, signed with one of ``keys``; raises `NoPlan`, `S3Error`, `BadDocument`."""
-    latest = patience.read(lambda: read_latest(client, bucket, plans.LATEST_KEY))
-    if latest is None:
-        raise NothingPlanned(f"s3://{bucket}/{plans.LATEST_KEY}: nothing is planned yet; run `fill plan`")
-    try:
-        return read_plan(client, bucket, latest.version, appliance, keys, patience.read)
-    except S3Error as error:
-        if not error.missing:
-            raise
-        raise NoPlan(
-            f"plan {latest.version} has nothing for appliance {appliance!r}; "
-            "is it in the fleet file, under this name?"
-        ) from None
-
-
 class Agent:
     """One run. `carry_out` raises what ends it: `S3Error`, `BadDocument`, `NoCatalog`, `Refused` (another
     contract), `StorekeeperGone`. The failure of an object does not; it is in the summary.
@@ -125,13 +96,14 @@ class Agent:
         client: S3Client,
         bucket: str,
         storekeeper: Storekeeper,
-        plan: Plan,
+        orders: Orders,
         engine: Engine,
     ) -> None:
         self._client = client
         self._storekeeper = storekeeper
         self._bucket = bucket
-        self._plan = plan
+        self._plan = plan = orders.plan
+        self._issued_at = orders.issued_at
         self._patience = engine.patience
         self._engine = engine
         self._site = Site(
@@ -148,7 +120,7 @@ class Agent:
         self._until: float | None = None
         self._urgent: frozenset[str] = frozenset()
         self._urgent_only = False
-        self.summary = Summary(plan.version)
+        self.summary = Summary(plan.version, issued_at=orders.issued_at, latest_refused=orders.refused)
         self.tally = Tally(self.summary, engine.now)
         self._report: Report = SILENT
         self._hand = Hand(storekeeper, engine.transfer, engine.patience, self.tally)
@@ -221,7 +193,7 @@ class Agent:
         for key in work.gone:
             self._leave_out(key, f"{key}: its title is no longer in the catalog; run `fill plan`")
         wanted = [item for item in work.wanted if title_of(item.key) in titles]
-        held = self._hand.adopt(ingest.Adopt(self._plan.version, work.wanted))
+        held = self._hand.adopt(ingest.Adopt(self._plan.version, work.wanted, issued_at=self._issued_at))
         if self._urgent_only:
             late = [item for item in wanted if item.key not in self._urgent]
             summary.waiting = sum(item.key not in held for item in late)

@@ -34,6 +34,16 @@ def exposition(tally: Tally, view: View, sources_left_out: int, *, running: bool
         ("fill_left_out_objects", "objects that failed in this run", len(done.left_out)),
         ("fill_waiting_objects", "objects that wait for a window", done.waiting),
         ("fill_sources_left_out", "appliances that gave wrong bytes, or would not have us", sources_left_out),
+        (
+            "fill_plan_issued_timestamp_seconds",
+            "when the planner put the plan in force; 0: it did not sign that",
+            done.issued_at,
+        ),
+        (
+            "fill_latest_refused",
+            "1 where plans/latest was not believed and the plan of before was carried out",
+            int(bool(done.latest_refused)),
+        ),
         ("fill_updated_timestamp_seconds", "when this was written", view.at),
     )
     lines = []

@@ -15,8 +15,11 @@ _SOURCE_WIDTH: Final = 12
 _MOST_ROWS: Final = 10
 
 
-def print_status(held: Holdings, newest: str | None, view: View | None = None) -> None:
-    """``newest`` is the newest plan's version, None when S3 did not say; ``view`` a run that is under way."""
+def print_status(held: Holdings, newest: str | None, view: View | None = None, now: float = 0.0) -> None:
+    """``newest`` is the newest plan's version, None when S3 did not say; ``view`` a run that is under way.
+
+    ``now`` is in seconds since 1970.
+    """
     share = held.held_bytes / held.planned_bytes if held.planned_bytes else 1.0
     print_table(
         ("appliance", "plan in force", "newest plan", "held", "incomplete"),
@@ -34,6 +37,8 @@ def print_status(held: Holdings, newest: str | None, view: View | None = None) -
         f"{human_bytes(held.held_bytes)} of {human_bytes(held.planned_bytes)} planned ({share:.1%}); "
         f"beside the plan {held.other_objects} objects, {human_bytes(held.other_bytes)}"
     )
+    if held.plan_issued_at:
+        print(f"plan in force for {duration(now - held.plan_issued_at)}, by the planner's signature")
     print(_run(view) if view is not None else "no fill is under way")
     if not held.incomplete:
         return

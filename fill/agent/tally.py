@@ -33,6 +33,10 @@ class Summary:
     published_again: list[str] = field(default_factory=list)
     """Titles that were taken as they are now, and not as they were planned."""
     left_out: dict[str, str] = field(default_factory=dict)
+    issued_at: int = 0
+    """When the planner put the plan in force, seconds since 1970; 0: nobody's signature says so."""
+    latest_refused: str = ""
+    """Why this is not the plan that `plans/latest` names; empty when it is."""
 
 
 @dataclass(slots=True)

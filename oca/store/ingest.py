@@ -23,8 +23,8 @@ log = logging.getLogger("oca.store.ingest")
 
 
 class IngestServer:
-    """``on_adopt`` is told the plan after it is in force, to remember it over a restart. ``identify`` makes a
-    token out to an appliance.
+    """``on_adopt`` is told the plan before it is in force, in a thread, to remember it over a restart; it may raise
+    OSError. ``identify`` makes a token out to an appliance.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class IngestServer:
 
     async def _answer(self, request: ingest.Request) -> ingest.Reply:
         if isinstance(request, ingest.Adopt):
-            return self._adopt(request)
+            return await self._adopt(request)
         if isinstance(request, ingest.Reserve):
             return await self._reserve(request)
         if isinstance(request, ingest.Wrote):
@@ -85,14 +85,19 @@ class IngestServer:
             return ingest.Refused(Refusal.IDENTITY, f"no token is made out to {audience!r}")
         return ingest.Issued(self._identify(audience))
 
-    def _adopt(self, request: ingest.Adopt) -> ingest.Reply:
+    async def _adopt(self, request: ingest.Adopt) -> ingest.Reply:
         if request.contract != VERSION:
             return ingest.Refused(
                 Refusal.CONTRACT,
                 f"the agent speaks contract version {request.contract}, and the storekeeper {VERSION}",
             )
-        self._store.adopt(request.version, {item.key: item.size for item in request.objects})
-        self._on_adopt(request)
+        try:
+            await asyncio.to_thread(self._on_adopt, request)
+        except OSError as error:
+            # Obeyed and forgotten, an older one could be put in its place after a restart.
+            return ingest.Refused(Refusal.DISK, f"the plan cannot be kept for a restart: {error}")
+        planned = {item.key: item.size for item in request.objects}
+        self._store.adopt(request.version, planned, request.issued_at)
         held = tuple(item.key for item in request.objects if self._store.index.get(item.key) is not None)
         event(log, "plan adopted", version=request.version, objects=len(request.objects), held=len(held))
         return ingest.Adopted(held)
@@ -185,4 +190,5 @@ def holdings(store: Store) -> ingest.Holdings:
         incomplete=tuple(
             ingest.Incomplete(key, item.item.size, item.verified) for key, item in store.incomplete.items()
         ),
+        plan_issued_at=store.plan_issued_at,
     )

@@ -45,11 +45,11 @@ _REMOVAL_S: Final = 0.01
 
 class Store:
     def __init__(self, appliance: str, disks: Sequence[Disk], floor_share: float = 0.0) -> None:
-        self.appliance = appliance
-        self.disks = tuple(disks)
+        self.appliance, self.disks = appliance, tuple(disks)
         self.index = Index(floor_share)
         self.incomplete: dict[str, Incomplete] = {}
         self.plan: str | None = None
+        self.plan_issued_at = 0  # by the signed word that put it in force; 0: nobody signed it
         self.choice = TierChoice()
         self.served = Served()
         self.listeners: list[Listener] = []
@@ -82,9 +82,9 @@ class Store:
         self.incomplete[item.key] = Incomplete.reopen(item, disk)
         disk.used_bytes += disk_bytes(item)
 
-    def adopt(self, version: str, planned: Mapping[str, int]) -> None:
+    def adopt(self, version: str, planned: Mapping[str, int], issued_at: int = 0) -> None:
         """From now on this is the plan, most wanted first: its keys are pinned."""
-        self.plan = version
+        self.plan, self.plan_issued_at = version, issued_at
         self.index.pin(planned)
         self.choice.adopt(planned, self.disks)
 

@@ -22,6 +22,7 @@ from aiohttp import web
 from contracts import ingest
 from contracts.catalog import CatalogObject
 from contracts.objectkey import title_of
+from daemon.durable import replace_file, sync_folder
 from daemon.log import event
 from oca.admin import Admin
 from oca.config import Config
@@ -272,9 +273,9 @@ class Storekeeper:
                 self.store.abandon(begun)
 
     def _remember_plan(self, plan: ingest.Adopt) -> None:
-        draft = self._plan_file.with_suffix(".new")
-        draft.write_bytes(ingest.encode(plan))
-        os.replace(draft, self._plan_file)
+        """In a thread. Raises OSError."""
+        replace_file(self._plan_file, ingest.encode(plan), mode=0o640)
+        sync_folder(self._plan_file.parent)
 
     def _recall_plan(self) -> None:
         try:
@@ -286,7 +287,8 @@ class Storekeeper:
             event(log, "plan not recalled", logging.WARNING, why=str(error))
             return
         if isinstance(plan, ingest.Adopt):
-            self.store.adopt(plan.version, {item.key: item.size for item in plan.objects})
+            planned = {item.key: item.size for item in plan.objects}
+            self.store.adopt(plan.version, planned, plan.issued_at)
 
     def not_ready(self) -> str | None:
         """Why this appliance should take no traffic now; None when it may."""
@@ -347,7 +349,10 @@ class Storekeeper:
         total = sum(pinned.values())
         held_objects, held_bytes = self.store.index.in_plan()
         share = held_bytes / total if total else 1.0
-        return PlanStatus(self.store.plan, len(pinned), total, held_objects, held_bytes, round(share, 4))
+        return PlanStatus(
+            *(self.store.plan, len(pinned), total, held_objects, held_bytes, round(share, 4)),
+            issued_at=self.store.plan_issued_at,
+        )
 
     def _tx_bps(self) -> int:
         if len(self._rates) < 2:

@@ -49,6 +49,7 @@ class Trouble(enum.Enum):
     NO_CREDENTIALS = "no_credentials"  # we have none to show, so nothing was asked: stop
     REFUSED = "refused"  # the key or its secret is wrong, or lacks a right: stop, asking again is no use
     PAST_THE_END = "past_the_end"  # a range beyond the object: it is shorter than the catalog says
+    TOO_LARGE = "too_large"  # larger than what is read of it: nobody of us wrote it
     BUSY = "busy"  # S3 answered that it cannot now (5xx, 429): ask again, after retry_after_s if it says
     UNREACHABLE = "unreachable"  # no answer, or one that broke off: ask again
     ODD = "odd"  # anything else: stop and show it
@@ -162,7 +163,8 @@ def get(client: S3Client, bucket: str, key: str, *, limit_bytes: int) -> bytes:
     except Exception as error:
         raise explained(error, bucket, key) from error
     if max(announced, len(body)) > limit_bytes:
-        raise S3Error(f"s3://{bucket}/{key}: {announced} bytes, and at most {limit_bytes} are read")
+        message = f"s3://{bucket}/{key}: {announced} bytes, and at most {limit_bytes} are read"
+        raise S3Error(message, Trouble.TOO_LARGE)
     if len(body) < announced:
         message = f"s3://{bucket}/{key}: the answer ended {announced - len(body)} bytes early"
         raise S3Error(message, Trouble.UNREACHABLE)

@@ -27,6 +27,18 @@ def read_latest(client: S3Client, bucket: str, key: str) -> Latest | None:
     return catalog.decode_latest(raw, key)
 
 
+def read_in_force(client: S3Client, bucket: str) -> bytes | None:
+    """``plans/latest`` as it is; None when it was never written. Raises `S3Error`, `BadDocument` when it cannot be one."""
+    try:
+        return get(client, bucket, plan.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES)
+    except S3Error as error:
+        if error.trouble is Trouble.NO_OBJECT:
+            return None
+        if error.trouble is Trouble.TOO_LARGE:
+            raise BadDocument(plan.LATEST_KEY, str(error)) from None
+        raise
+
+
 def read_index(client: S3Client, bucket: str, version: str) -> CatalogIndex:
     """The index of one catalog version. Raises `S3Error`, `BadDocument`."""
     key = catalog.index_key(version)

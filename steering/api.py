@@ -181,6 +181,7 @@ class Api:
                 self.view.content.refused,
                 self._isolated_s(time.monotonic()),
                 None if self.frequent.keyset is None else self.frequent.keyset.version,
+                self._plan_age_s(),
             )
         )
 
@@ -215,6 +216,10 @@ class Api:
     def _isolated_s(self, now: float) -> float | None:
         since = self.view.health.isolated_since
         return None if since is None else round(now - since, 1)
+
+    def _plan_age_s(self) -> int | None:
+        issued_at = self.view.content.plan_issued_at
+        return round(time.time()) - issued_at if issued_at else None
 
     def _content_age_s(self) -> float | None:
         return None if self.content_read_at is None else round(time.monotonic() - self.content_read_at, 1)
@@ -285,6 +290,8 @@ class Api:
             len(self.frequent.sessions),
             self.view.health.held_up_s,
             self.view.feedback.lowered(),
+            self.view.content.plan_issued_at,
+            len(self.view.content.refused),
         )
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -173,7 +174,8 @@ def _fleet(arguments: argparse.Namespace) -> int:
     if behind:
         more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
         print(f"\nkeys of version {answer.keys} have not come to {', '.join(behind[:_NAMED])}{more}")
-    print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}")
+    since = "" if answer.plan_age_s is None else f", put in force {timedelta(seconds=answer.plan_age_s)} ago"
+    print(f"\ncatalog {answer.catalog or 'not read'}, plan {answer.plan or 'none'}{since}")
     if answer.content_error is not None:
         kept = "" if answer.content_age_s is None else f"; what was read {answer.content_age_s} s ago stays"
         print(f"S3: {answer.content_error}{kept}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from contracts import catalog, plan
 from contracts.documents import BadDocument
+from contracts.latestplan import InForce, to_obey
 from contracts.objectkey import title_of
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
@@ -34,6 +35,13 @@ class Content:
     """What is wrong, by the S3 key of each document that was not believed."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Of each title that ever was: its bits in ``planned``, for as long as the process runs."""
+    plan_issued_at: int = 0
+    """When the planner put the plan in force, by its signature, seconds since 1970; 0: it did not sign that."""
+
+    @property
+    def obeyed(self) -> InForce | None:
+        """The planner's word that is obeyed: an older one is not."""
+        return InForce(self.plan, self.plan_issued_at) if self.plan and self.plan_issued_at else None
 
 
 def load_plan_keys(path: Path) -> SignatureKeys:
@@ -65,13 +73,17 @@ class ContentReader:
     def read(self, known: Content, appliances: Iterable[str]) -> Content:
         """What is newer than ``known``, with what has not changed taken over.
 
-        Raises `S3Error`, and `BadDocument` when ``latest`` or the index themselves are not believed.
+        Raises `S3Error`, and `BadDocument` when the catalog's ``latest`` or index are not believed.
         """
         refused: dict[str, str] = {}
         numbers = dict(known.numbers)
         version, titles, entries = self._catalog(known, numbers, refused)
-        newest, planned = self._plans(known, appliances, version, titles, refused)
-        return Content(version, newest, titles, entries, planned, refused, numbers)
+        newest = self._in_force(known, refused)
+        if newest is None:
+            return Content(version, known.plan, titles, entries, known.planned, refused, numbers)
+        planned = self._plans(newest.version, known, appliances, version, titles, refused)
+        issued_at = newest.issued_at
+        return Content(version, newest.version, titles, entries, planned, refused, numbers, issued_at)
 
     def _catalog(
         self, known: Content, numbers: dict[str, int], refused: dict[str, str]
@@ -105,32 +117,44 @@ class ContentReader:
             entries[ref.title] = ref.entry
         return version, titles, entries
 
+    def _in_force(self, known: Content, refused: dict[str, str]) -> InForce | None:
+        """What the planner says now, or what it said before where that cannot be believed; None: nothing yet."""
+        before = InForce(known.plan, known.plan_issued_at) if known.plan is not None else None
+        try:
+            raw = self._get(plan.LATEST_KEY, catalog.MAX_LATEST_BYTES)
+            return to_obey(raw, self._plan_keys, known.obeyed)
+        except BadDocument as error:
+            refused[plan.LATEST_KEY] = str(error)
+            return before
+        except S3Error as error:
+            if error.trouble is Trouble.TOO_LARGE:
+                refused[plan.LATEST_KEY] = str(error)
+            elif error.trouble is not Trouble.NO_OBJECT:
+                raise
+            return before
+
     def _plans(
         self,
+        version: str,
         known: Content,
         appliances: Iterable[str],
         catalog_version: str,
         titles: Mapping[str, Title],
         refused: dict[str, str],
-    ) -> tuple[str | None, dict[tuple[str, str], bytes]]:
-        try:
-            raw = self._get(plan.LATEST_KEY, catalog.MAX_LATEST_BYTES)
-        except S3Error as error:
-            if error.trouble is Trouble.NO_OBJECT:
-                return known.plan, known.planned
-            raise
-        version = catalog.decode_latest(raw, plan.LATEST_KEY).version
+    ) -> dict[tuple[str, str], bytes]:
+        """What each is to hold by the plan ``version``, and by the one of before."""
         if version == known.plan:
             # Only an appliance that joined the fleet file since is new.
             planned = dict(known.planned)
-            refused |= {key: why for key, why in known.refused.items() if key.startswith("plans/")}
+            below = f"plans/{version}/"
+            refused |= {key: why for key, why in known.refused.items() if key.startswith(below)}
         else:
             planned = {pair: held for pair, held in known.planned.items() if pair[0] == known.plan}
         missing = [appliance for appliance in appliances if (version, appliance) not in planned]
         indexed = self._indexed(version, refused) if missing else None
         if indexed is not None and indexed.index.catalog > catalog_version:
             # Of a catalog that came while we read: its titles have no numbers yet. The next time.
-            return version, planned
+            return planned
         for appliance in missing:
             if indexed is not None:
                 planned[version, appliance] = self._indexed_holdings(indexed, appliance, titles, refused)
@@ -138,7 +162,7 @@ class ContentReader:
             mine = self._plan(version, appliance, refused)
             if mine is None or mine.catalog <= catalog_version:
                 planned[version, appliance] = _holdings(mine, titles)
-        return version, planned
+        return planned
 
     def _indexed(self, version: str, refused: dict[str, str]) -> VersionPlans | None:
         """None for a plan without an index: each appliance's is then whole by itself."""

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,13 @@ import msgspec
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
+from contracts import plan
 from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
+from contracts.latestplan import to_obey
 from contracts.token import CLOCK_SKEW_S
 from daemon.config import ConfigError
-from daemon.s3 import S3Error, get, open_client
+from daemon.s3 import S3Error, Trouble, get, open_client
+from steering import keptcontent
 from steering.apikeys import load_api_keys
 from steering.certified import server_context
 from steering.config import Config, Tls
@@ -206,8 +210,24 @@ def _origin(config: Config) -> str:
 def _plan_key(config: Config) -> str:
     if config.plan_key is None:
         return "plan_key is not set: whoever may write to the bucket says what appliances hold"
-    load_plan_keys(Path(config.plan_key))
-    return config.plan_key
+    keys = load_plan_keys(Path(config.plan_key))
+    before = keptcontent.obeyed(
+        Path(config.state_dir) / keptcontent.FILE_NAME, keptcontent.source_for(config)
+    )
+    try:
+        raw = get(
+            open_client(config.origin),
+            config.origin.bucket,
+            plan.LATEST_KEY,
+            limit_bytes=MAX_LATEST_BYTES,
+        )
+    except S3Error as error:
+        if error.trouble is not Trouble.NO_OBJECT:
+            raise
+        return f"{config.plan_key}; nothing is planned yet"
+    found = to_obey(raw, keys, before)
+    age = timedelta(seconds=round(time.time()) - found.issued_at)
+    return f"{config.plan_key}; plan {found.version} was put in force {age} ago"
 
 
 def _geoip(config: Config) -> str:

@@ -16,7 +16,9 @@ from typing import IO, Final, TypeVar
 import msgspec
 import xxhash
 
+from contracts.latestplan import InForce
 from daemon.durable import replacing
+from steering.config import Config
 from steering.content import Content
 from steering.holdings import Title
 
@@ -36,6 +38,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     catalog: str | None
     plan: str | None
+    plan_issued_at: int = 0
 
 
 _Titles = list[tuple[str, Title, str]]
@@ -49,9 +52,35 @@ def source_of(*parts: str | bytes | None) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+def source_for(config: Config) -> str:
+    """As `source_of` what a steering of this configuration reads; raises OSError."""
+    trusted = None if config.plan_key is None else Path(config.plan_key).read_bytes()
+    return source_of(config.origin.endpoint_url, config.origin.bucket, trusted)
+
+
+def obeyed(path: Path, source: str) -> InForce | None:
+    """The planner's word that was obeyed last, by the beginning of the file; None as `load`, or when it is unsigned."""
+    try:
+        with path.open("rb") as plain:
+            if plain.read(len(_MAGIC)) != _MAGIC:
+                return None
+            head = _take(_Digested(plain), _Head)
+    except (OSError, EOFError, msgspec.MsgspecError):
+        return None
+    if (head.version, head.source) != (VERSION, source):
+        return None
+    return Content(plan=head.plan, plan_issued_at=head.plan_issued_at).obeyed
+
+
 def save(path: Path, content: Content, source: str) -> None:
     """Replaces what is kept. Blocking: for a thread. Raises OSError."""
-    head = _Head(version=VERSION, source=source, catalog=content.catalog, plan=content.plan)
+    head = _Head(
+        version=VERSION,
+        source=source,
+        catalog=content.catalog,
+        plan=content.plan,
+        plan_issued_at=content.plan_issued_at,
+    )
     kinds: Sequence[Iterable[tuple[object, ...]]] = (
         ((name, title, content.entries[name]) for name, title in content.titles.items()),
         ((version, box, held) for (version, box), held in content.planned.items()),
@@ -88,6 +117,7 @@ def load(path: Path, source: str) -> Content | None:
                 {(version, box): held for version, box, held in _taken(file, _Planned)},
                 numbers=dict(_taken(file, _Numbers)),
                 refused=dict(_taken(file, _Refused)),
+                plan_issued_at=head.plan_issued_at,
             )
             return content if plain.read() == file.digest.digest() else None
     except (OSError, EOFError, msgspec.MsgspecError, UnicodeDecodeError):

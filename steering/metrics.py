@@ -69,6 +69,16 @@ class Metrics:
             "Since S3 was last read without an error; NaN: never",
             registry=self._registry,
         )
+        self._plan_issued = Gauge(
+            "steering_plan_issued_timestamp_seconds",
+            "When the planner put the plan in force; 0: there is none, or it did not sign that",
+            registry=self._registry,
+        )
+        self._refused_documents = Gauge(
+            "steering_refused_documents",
+            "Documents of the catalog and of plans that are not believed: `steering fleet` names them",
+            registry=self._registry,
+        )
         self._isolated = Gauge(
             "steering_isolated_seconds",
             "For how long nobody of the fleet was heard, and nobody taken out for it; 0: not so",
@@ -123,6 +133,8 @@ class Metrics:
         beat_sessions: int,
         held_up_s: float,
         starved_networks: int,
+        plan_issued_at: int,
+        refused_documents: int,
     ) -> tuple[bytes, str]:
         """The exposition and its media type."""
         counts = dict.fromkeys(State, 0)  # a state that nobody is in is 0, not absent
@@ -137,6 +149,8 @@ class Metrics:
         self._held_up.inc(held_up_s - self._held_up_told_s)
         self._held_up_told_s = held_up_s
         self._starved.set(starved_networks)
+        self._plan_issued.set(plan_issued_at)
+        self._refused_documents.set(refused_documents)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 

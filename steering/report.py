@@ -52,6 +52,8 @@ class FleetReport(msgspec.Struct, frozen=True):
     """For how long nobody was heard of a fleet that was: answers are given from what was known. None: not so."""
     keys: int | None = None
     """The version of the signed key set that appliances are given; None: there is no root key."""
+    plan_age_s: int | None = None
+    """Since the planner put the plan in force; None: there is none, or it did not sign that."""
 
 
 class ConsideredReport(msgspec.Struct, frozen=True):

@@ -227,8 +227,7 @@ def _keyset(paths: Paths) -> Published | None:
 def _recall_content(config: Config, api: Api) -> Callable[[Content], None]:
     """Puts in force what was read from S3 before the restart; what keeps what is read from here on."""
     path = Path(config.state_dir) / keptcontent.FILE_NAME
-    trusted = None if config.plan_key is None else Path(config.plan_key).read_bytes()
-    source = keptcontent.source_of(config.origin.endpoint_url, config.origin.bucket, trusted)
+    source = keptcontent.source_for(config)
     found = keptcontent.load(path, source)
     if found is not None:
         api.view.content = found
@@ -260,8 +259,8 @@ async def _read_content(
         await asyncio.sleep(config.content_refresh_s)
 
 
-def _version(content: Content) -> tuple[str | None, str | None, int]:
-    return content.catalog, content.plan, len(content.planned)
+def _version(content: Content) -> tuple[str | None, str | None, int, int]:
+    return content.catalog, content.plan, content.plan_issued_at, len(content.planned)
 
 
 def _content_read(api: Api, content: Content) -> None:

@@ -8,16 +8,15 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from contracts.catalog import MAX_LATEST_BYTES
 from contracts.documents import BadDocument
 from contracts.ingest import Holdings
 from contracts.latestplan import InForce, to_obey
 from contracts.plan import LATEST_KEY, Plan
 from contracts.signature import SignatureKeys
 from daemon.log import event
-from daemon.s3 import S3Error, Trouble, get
+from daemon.s3 import S3Error
 from fill.agent.backoff import Patience
-from fill.s3documents import read_plan
+from fill.s3documents import read_in_force, read_plan
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,12 +58,10 @@ def newest_orders(
     """
     obeyed, refused = obeyed_before(held) if keys is not None else None, ""
     try:
-        raw = patience.read(lambda: get(client, bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES))
+        raw = patience.read(lambda: read_in_force(client, bucket))
+        if raw is None:
+            raise NothingPlanned(f"s3://{bucket}/{LATEST_KEY}: nothing is planned yet; run `fill plan`")
         found = to_obey(raw, keys, obeyed)
-    except S3Error as error:
-        if error.trouble is not Trouble.NO_OBJECT:
-            raise
-        raise NothingPlanned(f"s3://{bucket}/{LATEST_KEY}: nothing is planned yet; run `fill plan`") from None
     except BadDocument as error:
         if obeyed is None:
             raise

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from contracts.catalog import MAX_LATEST_BYTES
 from contracts.documents import BadDocument, encode
 from contracts.latestplan import TYP, InForce, decode_in_force, latest_document, next_issued_at
 from contracts.plan import LATEST_KEY
 from daemon.log import event
-from daemon.s3 import S3Error, Trouble, get
+from daemon.s3 import S3Error
 from fill.planning.signing import PlanSigner
-from fill.s3documents import etag_of, replace_document
+from fill.s3documents import etag_of, read_in_force, replace_document
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -25,12 +24,9 @@ _ATTEMPTS: Final = 10
 
 def plan_named(client: S3Client, bucket: str, signer: PlanSigner | None) -> InForce | None:
     """What ``plans/latest`` says; None when it was never written. Raises `S3Error`, `BadDocument`."""
-    try:
-        raw = get(client, bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
-    except S3Error as error:
-        if error.trouble is Trouble.NO_OBJECT:
-            return None
-        raise
+    raw = read_in_force(client, bucket)
+    if raw is None:
+        return None
     return decode_in_force(raw, signer.public() if signer is not None else None)
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from contracts.latestplan import InForce
 from steering import keptcontent
 from steering.content import Content
 from steering.holdings import Title
-from steering.keptcontent import load, save, source_of
+from steering.keptcontent import load, obeyed, save, source_of
 
 SOURCE = source_of("http://192.0.2.1", "bucket", None)
 TITLES = {
@@ -33,6 +34,7 @@ CONTENT = Content(
     {(version, f"a{number}"): bytes([number % 256]) * 100 for version in ("1", "2") for number in range(450)},
     {"plans/2/a7.json": "is not signed"},
     {**{name: title.number for name, title in TITLES.items()}, "tt-gone": 450},
+    1_795_312_800,
 )
 
 
@@ -51,6 +53,18 @@ def test_what_is_kept_is_read_as_it_was(path: Path, content: Content) -> None:
 
 def test_what_is_not_there_is_none(path: Path) -> None:
     assert load(path, SOURCE) is None
+    assert obeyed(path, SOURCE) is None
+
+
+def test_the_planners_last_word_is_at_its_beginning(path: Path) -> None:
+    save(path, CONTENT, SOURCE)
+    assert obeyed(path, SOURCE) == InForce("20261121T070000Z-0a1b2c", 1_795_312_800)
+    assert obeyed(path, "another") is None
+    for length in (60, 25, 5, 0):
+        path.write_bytes(path.read_bytes()[:length])
+        assert obeyed(path, SOURCE) is None
+    save(path, Content("1", "unsigned"), SOURCE)
+    assert obeyed(path, SOURCE) is None
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,12 @@ def test_a_difference_is_what_the_next_plan_brings(setup: Setup) -> None:
     done = fill("plan", "--diff", first, "20200101T000000Z-000000", "--config", config)
     assert done.returncode == Exit.USAGE
     assert "there is no such plan" in last_line(done)
+    bucket, moved = setup.config.bucket, "20260101T000000Z-000000"
+    raw = setup.client.get_object(Bucket=bucket, Key=index_key(first))["Body"].read()
+    setup.client.put_object(Bucket=bucket, Key=index_key(moved), Body=raw)
+    done = fill("plan", "--rollback", moved, "--config", config)
+    assert done.returncode == Exit.FAILED
+    assert f"is the index of version {first}, not of {moved}" in last_line(done)
 
 
 def test_a_plan_is_rolled_back_by_one_command(setup: Setup, storekeeper: StorekeeperThread) -> None:

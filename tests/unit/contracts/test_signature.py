@@ -15,7 +15,8 @@ from joserfc.jwk import ECKey, OKPKey
 from contracts.documents import BadDocument, encode
 from contracts.plan import Peer, Plan, PlannedObject, verified_plan
 from contracts.signature import ALGORITHM, SignatureKeys, protected_header
-from fill.planning.signing import PlanSigner
+from daemon.config import ConfigError
+from fill.planning.signing import PlanSigner, make_key, public_path
 
 KEY = OKPKey.generate_key(ALGORITHM)
 SIGNER = PlanSigner(KEY)
@@ -98,11 +99,23 @@ def test_a_holder_that_is_no_peer_is_refused() -> None:
 
 
 def test_the_signing_key_is_made_once_and_is_for_its_owner_alone(tmp_path: Path) -> None:
-    from fill.planning.signing import make_key, public_path
-
     path = tmp_path / "planner" / "plan-signing.jwk"
     first = make_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert make_key(path) == first
     keys = SignatureKeys.from_jwks(public_path(path).read_bytes())
     keys.verify(RAW, PlanSigner.load(path).sign(RAW), "p")
+
+
+def test_a_planner_with_a_new_key_believes_what_the_old_one_signed(tmp_path: Path) -> None:
+    path = tmp_path / "plan-signing.jwk"
+    make_key(path)
+    before = PlanSigner.load(path).sign(RAW)
+    path.unlink()
+    make_key(path)
+    signer = PlanSigner.load(path)
+    signer.public().verify(RAW, before, "p")
+    signer.public().verify(RAW, signer.sign(RAW), "p")
+    public_path(path).write_bytes(_jwks(ECKey.generate_key("P-256")).replace(b'"P-256"', b'"P-999"'))
+    with pytest.raises(ConfigError, match=r"plan-signing\.jwks: "):
+        PlanSigner.load(path)

@@ -81,6 +81,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         "spark.sql.shuffle.partitions": "2",
         "spark.default.parallelism": "2",
         "spark.driver.memory": "1g",
+        # What runs once is not worth a second compiler's time.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.sql.adaptive.enabled": "false",

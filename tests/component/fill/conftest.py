@@ -173,11 +173,16 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.fixture
-def setup(tmp_path: Path, origin: OriginServer, s3: S3Client) -> Setup:
+def make_setup(folder: Path, origin: OriginServer, s3: S3Client) -> Setup:
+    """One with a bucket of its own."""
     bucket = f"test-{secrets.token_hex(6)}"
     s3.create_bucket(Bucket=bucket)
-    return Setup(tmp_path, msgspec.structs.replace(origin.config, bucket=bucket), s3, origin)
+    return Setup(folder, msgspec.structs.replace(origin.config, bucket=bucket), s3, origin)
+
+
+@pytest.fixture
+def setup(tmp_path: Path, origin: OriginServer, s3: S3Client) -> Setup:
+    return make_setup(tmp_path, origin, s3)
 
 
 @pytest.fixture

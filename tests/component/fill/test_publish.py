@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imageio_ffmpeg
 import pytest
 
 from contracts.objectkey import SLICE_BYTES, digest
 from daemon.cli import Exit
+from demo.origin import OriginServer
 from fill.s3documents import read_entry, read_index, read_latest
-from tests.component.fill.conftest import Setup, command, fill, last_line
+from tests.component.fill.conftest import Setup, command, fill, last_line, make_setup
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -36,9 +40,18 @@ def _picture(size: str, rate: str = "25", length_s: str = "9") -> list[str]:
 _TONE = ["-f", "lavfi", "-i", "sine=duration=9"]
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return clip(tmp_path / "source.mp4", *_picture("854x480"), *_TONE, "-preset", "ultrafast")
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "source.mp4"
+    return clip(path, *_picture("854x480"), *_TONE, "-preset", "ultrafast")
+
+
+@pytest.fixture(scope="module")
+def title(tmp_path_factory: pytest.TempPathFactory, source: Path, origin: OriginServer, s3: S3Client) -> Path:
+    """What ``source`` was published as, downloaded."""
+    setup = make_setup(tmp_path_factory.mktemp("title"), origin, s3)
+    assert fill("publish", source, "--title", "tt1", "--config", setup.write_config()).returncode == 0
+    return _download(setup, "tt1")
 
 
 class _Ranges(SimpleHTTPRequestHandler):
@@ -136,14 +149,11 @@ def test_what_is_published_plays_and_is_described_byte_by_byte(setup: Setup, sou
 
 
 @pytest.mark.parametrize("player", [FFMPEG, "/usr/bin/ffmpeg"], ids=["bundled", "debian"])
-def test_ffmpeg_plays_every_frame_over_http_without_any_option(
-    setup: Setup, source: Path, player: str
-) -> None:
+def test_ffmpeg_plays_every_frame_over_http_without_any_option(title: Path, player: str) -> None:
     """ffmpeg 9 joins adjoining HLS ranges and then stops after the first: ours do not adjoin."""
     if not Path(player).exists():
         pytest.skip(f"{player} is not installed")
-    assert fill("publish", source, "--title", "tt1", "--config", setup.write_config()).returncode == 0
-    with served(_download(setup, "tt1")) as url:
+    with served(title) as url:
         done = subprocess.run(
             [
                 player,
@@ -171,9 +181,7 @@ def test_ffmpeg_plays_every_frame_over_http_without_any_option(
     assert counts[3] >= 9 * 48_000 // 1024
 
 
-def test_segments_are_four_seconds_and_aligned_over_the_ladder(setup: Setup, source: Path) -> None:
-    assert fill("publish", source, "--title", "tt1", "--config", setup.write_config()).returncode == 0
-    title = _download(setup, "tt1")
+def test_segments_are_four_seconds_and_aligned_over_the_ladder(title: Path) -> None:
     lengths = [
         [line for line in (title / rung / "video.m3u8").read_text().splitlines() if "EXTINF" in line]
         for rung in ("360p", "480p")

@@ -241,13 +241,12 @@ class Api:
                 raise self.answering.nobody()
         except Refused as refused:
             outcome, detail = refused.problem.name.lower(), refused.detail or refused.problem.title
-        now = time.monotonic()
         reports = tuple(
             ConsideredReport(
                 appliance=item.box.id,
                 site=item.box.site,
                 tier=item.box.tier.value,
-                state=item.box.state_at(now).value,
+                state=item.box.state.value,
                 place=item.place,
                 answered=outcome == "answered" and item.box.id in chosen,
                 reason=item.reason,

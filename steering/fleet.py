@@ -139,9 +139,7 @@ class FleetView:
         state = self.health.hear(name, draining=beat.draining, now=now)
         self._settle()
         load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)
-        self._stands(
-            name, state=state, silent_at=math.inf, load_bps=load.total, holdings=self._holdings(beat)
-        )
+        self._stands(name, state=state, load_bps=load.total, holdings=self._holdings(beat))
         return state
 
     def give(self, appliance: str, bitrate_bps: float) -> None:
@@ -160,12 +158,12 @@ class FleetView:
         """What was heard before a restart; `restore` follows once all of it is recalled."""
         self._heard[appliance] = heard
         self.feedback.hear(appliance, heard.beat.players)
-        self._stands(appliance, silent_at=math.inf, holdings=self._holdings(heard.beat))
+        self._stands(appliance, holdings=self._holdings(heard.beat))
 
     def restore(self, standings: dict[str, Standing], now: float) -> None:
         self.health.restore(standings, now)
         for name, standing in standings.items():
-            self._stands(name, state=standing.state, silent_at=math.inf)
+            self._stands(name, state=standing.state)
 
     def look_again(self) -> None:
         """What appliances hold of content that was not known when they were heard. Takes long: once, at start."""
@@ -221,7 +219,7 @@ class FleetView:
         for name in changed:
             standing = self.health.of(name)
             if name in self.roster.site_of:
-                self._stands(name, state=standing.state, silent_at=math.inf)
+                self._stands(name, state=standing.state)
                 self.changes.append((name, standing.state, standing.reason))
 
     def load(self, appliance: str) -> Load:
@@ -240,7 +238,6 @@ class FleetView:
         sites = self._sites
         place = None if self._locate is None else self._locate(address)
         return Snapshot(
-            now,
             tuple(
                 [
                     Reach(
@@ -318,7 +315,6 @@ def _box(site: Site, box: Appliance, known: Box | None) -> Box:
     return msgspec.structs.replace(
         made,
         state=known.state,
-        silent_at=known.silent_at,
         load_bps=known.load_bps,
         holdings=known.holdings,
     )

@@ -105,7 +105,7 @@ class _Scan:
     __slots__ = ("capacity", "held_back", "holders", "load", "lowered", "pullers", "reach", "suspects")
 
     def __init__(self, question: Question, reach: Reach, snapshot: Snapshot) -> None:
-        now, excluded = snapshot.now, question.excluded
+        excluded = question.excluded
         # As `Box.holds` and `Box.serves` say it: one of them is asked for each of fifty boxes of a start.
         at, mask = question.bit >> 3, 0 if question.bit < 0 else 1 << (question.bit & 7)
         self.reach = reach
@@ -119,12 +119,12 @@ class _Scan:
         for box in reach.site.boxes:
             if box.id in excluded:
                 continue
-            if box.state is State.SERVING and now < box.silent_at:
+            if box.serves:
                 load += box.load_bps
                 capacity += box.throughput_bps
                 held = box.holdings
                 (self.holders if at < len(held) and held[at] & mask else self.pullers).append(box)
-            elif box.state_at(now) is State.SUSPECT:
+            elif box.state is State.SUSPECT:
                 self.suspects.append(box)
         self.load, self.capacity = load, capacity
 
@@ -199,12 +199,12 @@ def explain(question: Question, snapshot: Snapshot, others: Iterable[Reach]) -> 
     for reach in itertools.chain(snapshot.reaches, others):
         for box in reach.site.boxes:
             if box.id not in known:
-                why = verdict(question, reach, box, snapshot.now, announced=reach.site.id in announced)
+                why = verdict(question, reach, box, announced=reach.site.id in announced)
                 found.append(Considered(box, None, why.value.format(site=box.site)))
     return found
 
 
-def verdict(question: Question, reach: Reach, box: Box, now: float, *, announced: bool) -> Verdict:
+def verdict(question: Question, reach: Reach, box: Box, *, announced: bool) -> Verdict:
     """Why ``box`` is not answered; only for one that `rank` left out."""
     if not announced:
         return Verdict.UNANNOUNCED
@@ -212,7 +212,7 @@ def verdict(question: Question, reach: Reach, box: Box, now: float, *, announced
         return Verdict.NOT_LICENSED
     if box.id in question.excluded:
         return Verdict.EXCLUDED
-    return _BY_STATE[box.state_at(now)]
+    return _BY_STATE[box.state]
 
 
 def reason(placed: Placed) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from contracts.catalog import Country
 from contracts.fleet import Location, Tier
 from steering.feedback import Told
-from steering.health import DOWN_S, SUSPECT_S, State
+from steering.health import State
 from steering.preference import Route
 
 NOBODY_HOLDS: Final = -1
@@ -33,20 +33,13 @@ class Box(msgspec.Struct, frozen=True, gc=False):
     seed: int
     """Of its hashes: drawn from the id."""
     state: State = State.JOINING
-    silent_at: float = 0.0
-    """When it has been silent for too long, unless it is heard before."""
     load_bps: float = 0.0
     holdings: bytes = b""
     """A bit for each question that may be asked of a title: `steering.holdings`."""
 
-    def serves(self, now: float) -> bool:
-        return self.state is State.SERVING and now < self.silent_at
-
-    def state_at(self, now: float) -> State:
-        """Silence changes it too, and nobody comes by to write that down."""
-        if self.state is not State.SERVING or now < self.silent_at:
-            return self.state
-        return State.SUSPECT if now < self.silent_at - SUSPECT_S + DOWN_S else State.DOWN
+    @property
+    def serves(self) -> bool:
+        return self.state is State.SERVING
 
     def holds(self, bit: int) -> bool:
         """``bit`` may be `NOBODY_HOLDS`, and lie beyond what was known when the holdings were made."""
@@ -77,7 +70,6 @@ class Reach(msgspec.Struct, frozen=True, gc=False):
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    now: float
     reaches: tuple[Reach, ...]
     """Every site that may be answered to the client, in any order."""
     told: Mapping[str, Told] = {}

@@ -13,7 +13,6 @@ from steering.rank import Question
 from steering.snapshot import Box, Reach, SiteView, Snapshot
 from steering.spread import seed_of
 
-NOW = 100.0
 HELD = 6
 """The bit of the title in question."""
 ALL = b"\xff\xff"
@@ -27,11 +26,10 @@ def box(
     throughput_bps: int = 1000,
     load_bps: float = 0.0,
     holds: bool = True,
-    silent_at: float = NOW + 4,
 ) -> Box:
     held = ALL if holds else b""
     url = f"http://{name}:8080"
-    return Box(name, "", Tier.ISP, url, rack, throughput_bps, seed_of(name), state, silent_at, load_bps, held)
+    return Box(name, "", Tier.ISP, url, rack, throughput_bps, seed_of(name), state, load_bps, held)
 
 
 def site(name: str, *boxes: Box, country: str | None = None) -> SiteView:
@@ -39,7 +37,7 @@ def site(name: str, *boxes: Box, country: str | None = None) -> SiteView:
     mine = tuple(
         Box(
             *(item.id, name, tier, item.url, item.failure_domain, item.throughput_bps, item.seed),
-            *(item.state, item.silent_at, item.load_bps, item.holdings),
+            *(item.state, item.load_bps, item.holdings),
         )
         for item in boxes
     )
@@ -77,7 +75,6 @@ boxes = st.builds(
     throughput_bps=st.integers(1, 5).map(lambda times: 1000 * times),
     load_bps=st.integers(0, 1200).map(float),
     holds=st.booleans(),
-    silent_at=st.sampled_from([NOW + 4, NOW - 1, NOW - 100]),
 )
 tolds = st.tuples(
     st.sampled_from([3, 20, 500]), st.sampled_from([0.1, 0.5, 1.0]), st.sampled_from([0.0, 0.0, 0.3])
@@ -100,7 +97,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         reaches.append(draw(st.sampled_from([announced, announced, beyond])))
     names_of = [item.id for item in found] or ["none"]
     told = draw(st.dictionaries(st.sampled_from(names_of), tolds, max_size=6))
-    return Snapshot(NOW, tuple(reaches), told)
+    return Snapshot(tuple(reaches), told)
 
 
 @st.composite

@@ -174,8 +174,8 @@ def test_another_fleet_file_keeps_what_was_heard_of_those_who_stay() -> None:
     }
     assert view.last("b1") is None
     assert reached(view, 1) == {"isp-a": 8}
-    assert view.site("isp-a").boxes[0].serves(1)
-    assert not view.site("isp-a").boxes[1].serves(1)
+    assert view.site("isp-a").boxes[0].serves
+    assert not view.site("isp-a").boxes[1].serves
 
 
 def test_an_appliance_that_comes_back_into_the_fleet_file_has_to_be_heard_again() -> None:

@@ -17,7 +17,7 @@ from steering.health import State
 from steering.rank import Placed, Question, decide, explain, groups, rank, reason
 from steering.snapshot import NOBODY_HOLDS, Reach, Snapshot
 from steering.spread import FULL
-from tests.unit.steering.fleets import HELD, NOW, box, cases, question, reach, site
+from tests.unit.steering.fleets import HELD, box, cases, question, reach, site
 
 
 def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
@@ -25,7 +25,7 @@ def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
 
 
 def snapshot(*reaches: Reach) -> Snapshot:
-    return Snapshot(NOW, reaches)
+    return Snapshot(reaches)
 
 
 def domain(placed: Placed) -> tuple[str, str]:
@@ -81,10 +81,10 @@ def test_nobody_is_answered_who_may_not_be(case: tuple[Snapshot, Question]) -> N
         assert one.id not in asked.excluded
         assert one in at.site.boxes
         if item.suspect:
-            assert one.state_at(NOW) is State.SUSPECT
-            assert not any(other.box.serves(NOW) for other in placed)
+            assert one.state is State.SUSPECT
+            assert not any(other.box.serves for other in placed)
         else:
-            assert one.serves(NOW)
+            assert one.serves
             assert (
                 one.load_bps + asked.bitrate_bps <= FULL * one.throughput_bps
             ) or one.id == asked.incumbent
@@ -106,7 +106,7 @@ def test_everybody_who_may_be_answered_is_ranked_and_everybody_is_explained_once
         item.id
         for at in shot.reaches
         for item in at.site.boxes
-        if item.serves(NOW)
+        if item.serves
         and item.id not in asked.excluded
         and is_licensed(asked.countries, at.site.country)
         and item.load_bps + asked.bitrate_bps <= FULL * item.throughput_bps
@@ -195,7 +195,6 @@ def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, 
     everybody = order(shot, asked)
     for gone in everybody:
         rest = Snapshot(
-            shot.now,
             tuple(
                 msgspec.structs.replace(
                     at,
@@ -264,12 +263,12 @@ def test_a_full_appliance_gives_way_to_its_site_the_site_to_the_exchange_and_tha
 
 
 def test_suspects_are_answered_only_when_nobody_serves() -> None:
-    silent = box("1", silent_at=NOW - 1)
+    silent = box("1", state=State.SUSPECT)
     assert order(snapshot(reach(site("isp-a", silent, box("2"))))) == ["2"]
     assert order(snapshot(reach(site("isp-a", silent)))) == ["1"]
     # Who serves and is full is not dead: its viewers would meet the load that it fled from at the suspect.
     assert order(snapshot(reach(site("isp-a", silent, box("2", load_bps=1000))))) == []
-    assert order(snapshot(reach(site("isp-a", box("1", silent_at=NOW - 27))))) == []
+    assert order(snapshot(reach(site("isp-a", box("1", state=State.DOWN))))) == []
 
 
 def test_who_just_failed_the_asker_is_left_out() -> None:
@@ -319,6 +318,6 @@ def test_reasons_are_true(case: tuple[Snapshot, Question]) -> None:
         assert ("would pull" in words) == (not item.holds)
         assert ("suspect" in words) == item.suspect
     for told in explain(asked, shot, []):
-        if told.place is None and told.box.state_at(NOW) is not State.SERVING:
-            state = told.box.state_at(NOW).value
+        if told.place is None and told.box.state is not State.SERVING:
+            state = told.box.state.value
             assert told.reason.startswith((state, "the title is not licensed", "the asker says"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steering.rank import decide
 from steering.snapshot import Box, Snapshot
 from steering.spread import BOUND, FULL, bound_of, distance, seed_of, spread, two_choices
-from tests.unit.steering.fleets import NOW, box, question, reach, site
+from tests.unit.steering.fleets import box, question, reach, site
 
 throughputs = st.lists(st.integers(1, 4).map(lambda times: 1000 * times), min_size=1, max_size=8)
 
@@ -135,7 +135,6 @@ def test_a_midnight_of_one_title_is_level_and_overflows_tier_by_tier() -> None:
     went: Counter[str] = Counter()
     for number in range(2400):
         shot = Snapshot(
-            NOW,
             (reach(site("isp-a", *near.values())), reach(site("ixp-c", *far.values()), 0)),
         )
         found = decide(question(f"s{number}", bitrate_bps=1000.0), shot, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -12,6 +13,21 @@ from contracts.catalog import Country, Title
 from contracts.plan import Name
 
 MAX_REQUEST_BYTES: Final = 4 << 10
+
+_LATELY: Final = 4096
+"""Addresses whose form is remembered: a start needs the same one twice, and viewers ask again."""
+
+
+@lru_cache(_LATELY)
+def address_of(client_ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Raises ValueError on what is no address, and on one with a zone (fe80::1%eth0).
+
+    A zone is a word of the viewer's own machine, and free text.
+    """
+    if "%" in client_ip:
+        raise ValueError(f"{client_ip!r} has a zone")
+    return ipaddress.ip_address(client_ip)
+
 
 Session = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,64}\Z")]
 
@@ -41,12 +57,9 @@ class SteerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         try:
-            # A zone (fe80::1%eth0) is a word of the viewer's own machine, and free text.
-            address = None if "%" in self.client_ip else ipaddress.ip_address(self.client_ip)
+            address_of(self.client_ip)
         except ValueError:
-            address = None
-        if address is None:
-            raise ValueError(f"client_ip: {self.client_ip!r} is not an IPv4 or IPv6 address")
+            raise ValueError(f"client_ip: {self.client_ip!r} is not an IPv4 or IPv6 address") from None
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -11,7 +10,7 @@ import msgspec
 
 from contracts.catalog import is_licensed, is_released
 from contracts.problem import Problem
-from contracts.steer import Candidate, SteerRequest, SteerResponse
+from contracts.steer import Candidate, SteerRequest, SteerResponse, address_of
 from steering.config import Config
 from steering.fleet import FleetView
 from steering.holdings import Title
@@ -141,7 +140,7 @@ class Answering:
         self, question: Question, client_ip: str, now: float, count: int
     ) -> tuple[list[Placed], Snapshot]:
         """The candidates, and what they were chosen from: sites that announce the client before all others."""
-        address = ipaddress.ip_address(client_ip)
+        address = address_of(client_ip)
         snapshot = self.view.snapshot(address, now)
         chosen = decide(question, snapshot, count)
         if len(chosen) < count:

@@ -285,7 +285,10 @@ class FleetView:
         place = self._places[name]
         boxes = site.boxes
         box = msgspec.structs.replace(boxes[place], **changes)
-        self._sites[site.id] = msgspec.structs.replace(site, boxes=(*boxes[:place], box, *boxes[place + 1 :]))
+        if box.state is boxes[place].state:
+            self._sites[site.id] = site.loaded(place, box)
+        else:
+            self._sites[site.id] = site.standing((*boxes[:place], box, *boxes[place + 1 :]))
 
     def _holdings(self, beat: Heartbeat) -> bytes:
         """What the plan that the appliance works on has, less what it says is missing."""
@@ -296,15 +299,15 @@ class FleetView:
 
 
 def _site_view(site: Site, known: dict[str, Box]) -> SiteView:
-    return SiteView(
+    view = SiteView(
         site.id,
         site.tier,
         site.country,
         site.location,
         sum(box.throughput_bps for box in site.appliances),
         seed_of(site.id),
-        tuple(_box(site, box, known.get(box.id)) for box in site.appliances),
     )
+    return view.standing(tuple(_box(site, box, known.get(box.id)) for box in site.appliances))
 
 
 def _box(site: Site, box: Appliance, known: Box | None) -> Box:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import enum
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -102,35 +102,34 @@ class Considered(msgspec.Struct, frozen=True):
 class _Scan:
     """The serving appliances of a site that may be answered, room or not."""
 
-    __slots__ = ("capacity", "held_back", "holders", "load", "lowered", "pullers", "reach", "suspects")
+    __slots__ = ("held_back", "holders", "lowered", "pullers", "reach")
 
-    def __init__(self, question: Question, reach: Reach, snapshot: Snapshot) -> None:
-        excluded = question.excluded
-        # As `Box.holds` and `Box.serves` say it: one of them is asked for each of fifty boxes of a start.
+    def __init__(self, question: Question, reach: Reach) -> None:
+        boxes: Sequence[Box] = reach.site.serving
+        if question.excluded:
+            boxes = [box for box in boxes if box.id not in question.excluded]
+        # As `Box.holds` says it, which would be called for each of thirty boxes of a start.
         at, mask = question.bit >> 3, 0 if question.bit < 0 else 1 << (question.bit & 7)
         self.reach = reach
-        self.holders: list[Box] = []
-        self.pullers: list[Box] = []
-        self.suspects: list[Box] = []
+        self.holders = [box for box in boxes if at < len(box.holdings) and box.holdings[at] & mask]
+        self.pullers = (
+            []
+            if len(self.holders) == len(boxes)
+            else [box for box in boxes if not (at < len(box.holdings) and box.holdings[at] & mask)]
+        )
         self.held_back: list[Box] = []
         """Of the holders and pullers, those that come after their equals for this session."""
         self.lowered: dict[str, Lowered] = {}
-        load = capacity = 0.0
-        for box in reach.site.boxes:
-            if box.id in excluded:
-                continue
-            if box.serves:
-                load += box.load_bps
-                capacity += box.throughput_bps
-                held = box.holdings
-                (self.holders if at < len(held) and held[at] & mask else self.pullers).append(box)
-            elif box.state is State.SUSPECT:
-                self.suspects.append(box)
-        self.load, self.capacity = load, capacity
 
     @property
     def share(self) -> float:
-        return self.load / self.capacity if self.capacity else math.inf
+        """Of the site's capacity, without those that are held back."""
+        site = self.reach.site
+        if not self.held_back:
+            return site.share
+        load = site.load_bps - sum(box.load_bps for box in self.held_back)
+        capacity = site.capacity_bps - sum(box.throughput_bps for box in self.held_back)
+        return load / capacity if capacity else math.inf
 
     def hold_back(self, lowered: Mapping[str, Lowered]) -> None:
         self.lowered.update({box.id: lowered[box.id] for box in self.reach.site.boxes if box.id in lowered})
@@ -138,8 +137,6 @@ class _Scan:
             for box in [box for box in boxes if box.id in lowered and lowered[box.id].set_back]:
                 boxes.remove(box)
                 self.held_back.append(box)
-                self.load -= box.load_bps
-                self.capacity -= box.throughput_bps
 
 
 def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
@@ -186,7 +183,8 @@ def _ranked(question: Question, snapshot: Snapshot) -> Iterator[Iterable[Placed]
     scans = [scan for equals in scanned for scan in equals]
     if not any(scan.holders or scan.pullers or scan.held_back for scan in scans):
         for scan in scans:
-            boxes = in_order(scan.suspects, question.title)
+            suspects = [box for box in scan.reach.site.boxes if box.state is State.SUSPECT]
+            boxes = in_order([box for box in suspects if box.id not in question.excluded], question.title)
             yield [Placed(box, scan.reach, box.holds(question.bit), suspect=True) for box in boxes]
 
 
@@ -272,11 +270,11 @@ class _Equals:
     def _scan(self, site: SiteView) -> _Scan:
         scan = self._scans.get(site.id)
         if scan is None:
-            scan = self._scans[site.id] = _Scan(self._question, self._reaches[site.id], self._snapshot)
+            scan = self._scans[site.id] = _Scan(self._question, self._reaches[site.id])
         return scan
 
     def _share(self, site: SiteView) -> float:
-        return self._scan(site).share
+        return self._scans[site.id].share if site.id in self._scans else site.share
 
 
 def _equals(question: Question, snapshot: Snapshot) -> Iterator[_Equals]:
@@ -303,7 +301,17 @@ def groups(reaches: Iterable[Reach]) -> list[list[Reach]]:
     found: list[list[Reach]] = []
     last: tuple[int, Order] | None = None
     within = math.inf
-    for length, order, distance_km, _, reach in sorted(map(_sortable, reaches)):
+    keyed = [
+        (
+            -reach.length,
+            _BEYOND[reach.site.tier] if reach.route is None else reach.route.order,
+            math.inf if reach.distance_km is None else reach.distance_km,
+            reach.site.id,
+            reach,
+        )
+        for reach in reaches
+    ]
+    for length, order, distance_km, _, reach in sorted(keyed):
         if last == (length, order) and distance_km <= within:
             found[-1].append(reach)
         else:
@@ -311,12 +319,6 @@ def groups(reaches: Iterable[Reach]) -> list[list[Reach]]:
             within = max(distance_km * _NEAR, distance_km + _NEAR_KM)
             found.append([reach])
     return found
-
-
-def _sortable(reach: Reach) -> tuple[int, Order, float, str, Reach]:
-    order = _BEYOND[reach.site.tier] if reach.route is None else reach.route.order
-    distance_km = math.inf if reach.distance_km is None else reach.distance_km
-    return -reach.length, order, distance_km, reach.site.id, reach
 
 
 def _placed(question: Question, equals: _Equals, *, holds: bool) -> Iterator[Iterable[Placed]]:

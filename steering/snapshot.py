@@ -6,6 +6,7 @@ msgspec's structs, because one is made for each heartbeat and each start, and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -53,7 +54,43 @@ class SiteView(msgspec.Struct, frozen=True, gc=False):
     location: Location | None
     throughput_bps: int
     seed: int
-    boxes: tuple[Box, ...]
+    boxes: tuple[Box, ...] = ()
+    serving: tuple[Box, ...] = ()
+    """Those of them that may be answered; `load_bps` and `capacity_bps` are theirs together."""
+    load_bps: float = 0.0
+    capacity_bps: int = 0
+
+    def standing(self, boxes: tuple[Box, ...]) -> SiteView:
+        """The site with its appliances as they stand now."""
+        serving = tuple([box for box in boxes if box.state is State.SERVING])
+        return SiteView(
+            *(self.id, self.tier, self.country, self.location, self.throughput_bps, self.seed, boxes),
+            boxes if len(serving) == len(boxes) else serving,
+            sum([box.load_bps for box in serving]),
+            sum([box.throughput_bps for box in serving]),
+        )
+
+    def loaded(self, place: int, box: Box) -> SiteView:
+        """The same with ``box`` in ``place``, which differs in its load or its holdings alone."""
+        boxes, serving = self.boxes, self.serving
+        before = boxes[place]
+        boxes = (*boxes[:place], box, *boxes[place + 1 :])
+        load_bps = self.load_bps
+        if len(serving) == len(boxes):
+            serving = boxes
+        elif box.serves:
+            serving = tuple([box if item is before else item for item in serving])
+        if box.serves:
+            load_bps += box.load_bps - before.load_bps
+        return SiteView(
+            *(self.id, self.tier, self.country, self.location, self.throughput_bps, self.seed),
+            *(boxes, serving, load_bps, self.capacity_bps),
+        )
+
+    @property
+    def share(self) -> float:
+        """Of its capacity, that is in use."""
+        return self.load_bps / self.capacity_bps if self.capacity_bps else math.inf
 
 
 class Reach(msgspec.Struct, frozen=True, gc=False):

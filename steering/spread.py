@@ -14,7 +14,7 @@ Choices (2001).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
@@ -69,32 +69,34 @@ def bound_of(load_bps: float, throughput_bps: float) -> float:
     return min(max(mean * BOUND, mean + SLACK), mean + (BOUND - 1) * max(0.0, 1 - mean))
 
 
-def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> list[Box]:
-    """Those with room for ``bitrate_bps`` more, the first to be asked first."""
-    name = title.encode()
-    load, capacity, alike = bitrate_bps, 0, True
-    for box in boxes:
-        load += box.load_bps
-        capacity += box.throughput_bps
-        if box.throughput_bps != boxes[0].throughput_bps:
-            alike = False
-    bound = bound_of(load, capacity) if capacity else 0.0
-    # Where all are of one size their hashes have the order of their distances, and cost a third.
-    under: list[tuple[float, str, Box]] = []
+def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> Iterator[Box]:
+    """Those with room for ``bitrate_bps`` more, the first to be asked first; worked out as far as it is asked for."""
+    if not boxes:
+        return
+    load = bitrate_bps + sum([box.load_bps for box in boxes])
+    bound = bound_of(load, sum([box.throughput_bps for box in boxes]))
     over: list[tuple[float, str, Box]] = []
-    for box in boxes:
+    for box in _by_title(title.encode(), boxes):
         share = (box.load_bps + bitrate_bps) / box.throughput_bps
         if share > FULL:
             continue
         if share > bound:
             over.append((share, box.id, box))
-        elif alike:
-            under.append((-xxh3_64_intdigest(name, box.seed), box.id, box))
         else:
-            under.append((distance(box, name), box.id, box))
-    under.sort()
+            yield box
     over.sort()
-    return [item[2] for item in under + over]
+    for _, _, box in over:
+        yield box
+
+
+def _by_title(name: bytes, boxes: Sequence[Box]) -> list[Box]:
+    """In the order of their distances."""
+    size = boxes[0].throughput_bps
+    if any(box.throughput_bps != size for box in boxes):
+        return [box for _, _, box in sorted([(distance(box, name), box.id, box) for box in boxes])]
+    # Where all are of one size their hashes have that order, and cost a third.
+    hashed = sorted([(xxh3_64_intdigest(name, box.seed), box.id, box) for box in boxes], reverse=True)
+    return [box for _, _, box in hashed]
 
 
 def two_choices(items: Sequence[Item], share: Callable[[Item], float], session: str) -> list[Item]:

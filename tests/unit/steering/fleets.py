@@ -41,7 +41,8 @@ def site(name: str, *boxes: Box, country: str | None = None) -> SiteView:
         )
         for item in boxes
     )
-    return SiteView(name, tier, country, None, sum(item.throughput_bps for item in mine), seed_of(name), mine)
+    throughput_bps = sum(item.throughput_bps for item in mine)
+    return SiteView(name, tier, country, None, throughput_bps, seed_of(name)).standing(mine)
 
 
 def reach(

@@ -166,7 +166,6 @@ def test_a_session_stays_where_it_is_while_that_may_be_answered(case: tuple[Snap
     if first is None or first.suspect:
         return
     full = Snapshot(
-        shot.now,
         tuple(
             msgspec.structs.replace(
                 at,
@@ -198,9 +197,7 @@ def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, 
             tuple(
                 msgspec.structs.replace(
                     at,
-                    site=msgspec.structs.replace(
-                        at.site, boxes=tuple(one for one in at.site.boxes if one.id != gone)
-                    ),
+                    site=at.site.standing(tuple(one for one in at.site.boxes if one.id != gone)),
                 )
                 for at in shot.reaches
             ),

@@ -24,7 +24,7 @@ def start(boxes: dict[str, Box], titles: list[str], bitrate_bps: float) -> int:
     """Sends a start of each title to the first in its order; how many nobody had room for."""
     refused = 0
     for title in titles:
-        found = spread(title, bitrate_bps, list(boxes.values()))
+        found = list(spread(title, bitrate_bps, list(boxes.values())))
         if not found:
             refused += 1
             continue
@@ -49,7 +49,7 @@ def guaranteed(boxes: dict[str, Box], load_bps: float, bitrate_bps: float) -> fl
 def test_idle_appliances_stand_in_the_order_of_their_distances(sizes: list[int], title: str) -> None:
     boxes = list(fleet(sizes).values())
     by_distance = sorted(boxes, key=lambda item: distance(item, title.encode()))
-    assert spread(title, 0.5, boxes) == by_distance
+    assert list(spread(title, 0.5, boxes)) == by_distance
 
 
 titles = st.lists(st.sampled_from(["tt1", "tt1", "tt1", "tt2", "tt3"]), max_size=150)

@@ -74,9 +74,10 @@ def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> Iterator[Box
     if not boxes:
         return
     load = bitrate_bps + sum([box.load_bps for box in boxes])
-    bound = bound_of(load, sum([box.throughput_bps for box in boxes]))
+    sizes = [box.throughput_bps for box in boxes]
+    bound = bound_of(load, sum(sizes))
     over: list[tuple[float, str, Box]] = []
-    for box in _by_title(title.encode(), boxes):
+    for box in _by_title(title.encode(), boxes, alike=sizes.count(sizes[0]) == len(sizes)):
         share = (box.load_bps + bitrate_bps) / box.throughput_bps
         if share > FULL:
             continue
@@ -89,14 +90,17 @@ def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> Iterator[Box
         yield box
 
 
-def _by_title(name: bytes, boxes: Sequence[Box]) -> list[Box]:
+def _by_title(name: bytes, boxes: Sequence[Box], *, alike: bool) -> list[Box]:
     """In the order of their distances."""
-    size = boxes[0].throughput_bps
-    if any(box.throughput_bps != size for box in boxes):
-        return [box for _, _, box in sorted([(distance(box, name), box.id, box) for box in boxes])]
     # Where all are of one size their hashes have that order, and cost a third.
-    hashed = sorted([(xxh3_64_intdigest(name, box.seed), box.id, box) for box in boxes], reverse=True)
-    return [box for _, _, box in hashed]
+    if alike:
+        placed: list[tuple[float, str, Box]] = [
+            (-xxh3_64_intdigest(name, box.seed), box.id, box) for box in boxes
+        ]
+    else:
+        placed = [(distance(box, name), box.id, box) for box in boxes]
+    placed.sort()
+    return [item[2] for item in placed]
 
 
 def two_choices(items: Sequence[Item], share: Callable[[Item], float], session: str) -> list[Item]:

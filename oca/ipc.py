@@ -8,7 +8,7 @@ keyed by object, not by request, so that any number of players waiting in one wo
       | Locate(key)         ------------------>  on a disk, or in the catalog, or nowhere
       | <--------- Found(key, disk, verified)    or Failed
       | Want(key, first, last) --------------->  fetched from upstream, once for everybody
-      | <-------------------  Ready(key, slice)  one by one as they are verified, or Failed
+      | <------------- Ready(key, first, last)   as they are verified, or Failed
       | <---------------------- Complete(key)    the file lies under objects/ now
       | <------------------------ Forget(keys)   evicted or replaced: close it
       | <------------------- Disks(in service)   look there and nowhere else, keep nothing of others open
@@ -24,6 +24,7 @@ Of responses that may change they speak in `oca.httpcache.messages`, over the sa
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -142,8 +143,22 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Slices ``first`` to ``last``, inclusive."""
+
     key: str
-    slice: int
+    first: int
+    last: int
+
+
+def ready(key: str, indices: Sequence[int]) -> list[Ready]:
+    """A message for each run of neighbours in ``indices``, which rise."""
+    found: list[Ready] = []
+    for index in indices:
+        if found and index == found[-1].last + 1:
+            found[-1] = Ready(key, found[-1].first, index)
+        else:
+            found.append(Ready(key, index, index))
+    return found
 
 
 class Complete(msgspec.Struct, frozen=True, tag="complete"):

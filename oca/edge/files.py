@@ -173,10 +173,12 @@ class Files:
         for key in [key for key, found in self._open.items() if found.disk not in self._disks]:
             del self._open[key]
 
-    def mark(self, key: str, index: int) -> None:
+    def mark(self, key: str, first: int, last: int) -> None:
+        """Slices ``first`` to ``last`` (inclusive) are there."""
         found = self._open.get(key)
         if found is not None and found.bitmap is not None:
-            found.bitmap[index >> 3] |= 1 << (index & 7)
+            for index in range(first, last + 1):
+                found.bitmap[index >> 3] |= 1 << (index & 7)
 
     def complete(self, key: str) -> None:
         """All slices are there; the open file is the same one, whatever folder it now stands in."""

@@ -235,7 +235,7 @@ class StoreLink(asyncio.Protocol):
         if isinstance(message, ipc.Ready | ipc.Complete) and message.key in self._held_back:
             self._held_back[message.key].append(message)
         elif isinstance(message, ipc.Ready):
-            self._files.mark(message.key, message.slice)
+            self._files.mark(message.key, message.first, message.last)
             self.wake(message.key)
         elif isinstance(message, ipc.Found):
             self._chore(self._open(message))

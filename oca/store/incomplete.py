@@ -129,11 +129,12 @@ class Incomplete:
     def done(self) -> bool:
         return self.verified == self.slices
 
-    def mark(self, index: int) -> None:
-        """Notes that the slice is in the file and verified."""
-        if not self.has(index):
-            self.bitmap[index >> 3] |= 1 << (index & 7)
-            self.verified += 1
+    def mark(self, indices: Iterable[int]) -> None:
+        """Notes that the slices are in the file and verified."""
+        for index in indices:
+            if not self.has(index):
+                self.bitmap[index >> 3] |= 1 << (index & 7)
+                self.verified += 1
 
     def write(self, index: int, data: bytes | bytearray) -> None:
         """Puts a slice into the file after checking it; raises `WrongSlice`, OSError.

@@ -176,7 +176,7 @@ class Puller:
         try:
             async for index in self._slices(upstream, item, first, last):
                 self._under_way.discard((item, index))
-                self._store.slice_ready(item, index)
+                self._store.slices_ready(item, (index,))
         except (UpstreamError, WrongSlice) as error:
             fault = error.fault if isinstance(error, UpstreamError) else Fault.LIED
             if fault in {Fault.MISSING, Fault.CHANGED}:

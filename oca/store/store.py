@@ -170,12 +170,13 @@ class Store:
                 self.blame(begun.disk, error)
             return error
 
-    def slice_ready(self, item: Incomplete, index: int) -> None:
-        """Notes a verified slice and tells the workers."""
-        item.mark(index)
+    def slices_ready(self, item: Incomplete, indices: Sequence[int]) -> None:
+        """Notes verified slices (rising) and tells the workers, who are woken for each message."""
+        item.mark(indices)
         # Dropped meanwhile, and perhaps begun again: of the file that workers now have, this is not true.
-        if self.incomplete.get(item.item.key) is item:
-            self.tell(ipc.Ready(item.item.key, index))
+        told = ipc.ready(item.item.key, indices) if self.incomplete.get(item.item.key) is item else ()
+        for message in told:
+            self.tell(message)
 
     async def verify(self, item: Incomplete, indices: Sequence[int], inode: int = 0) -> None:
         """Reads slices back and notes those that are right; blames the disk for what it cannot read.
@@ -184,9 +185,8 @@ class Store:
         """
         try:
             extra_s = flushing_s(len(indices) * SLICE_BYTES)
-            check = partial(item.check, indices, inode)
-            for index in await item.disk.contents.run(check, extra_s=extra_s):
-                self.slice_ready(item, index)
+            right = item.disk.contents.run(partial(item.check, indices, inode), extra_s=extra_s)
+            self.slices_ready(item, await right)
         except OSError as error:
             self.blame(item.disk, error)
         if item.unreadable is not None:

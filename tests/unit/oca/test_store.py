@@ -59,7 +59,7 @@ async def put(store: Store, item: CatalogObject = ITEM, data: bytes = DATA) -> N
     begun = await store.begin(item)
     for index in range(begun.slices):
         begun.write(index, data[slice(*slice_span(index, item.size))])
-        store.slice_ready(begun, index)
+        store.slices_ready(begun, (index,))
     await store.finish(begun, recheck=False)
 
 
@@ -248,7 +248,7 @@ async def test_a_slice_of_a_file_that_was_dropped_is_not_announced_for_the_next(
     await store.begin(ITEM)
     told: list[ipc.ToEdge] = []
     store.listeners.append(told.append)
-    store.slice_ready(dropped, 0)
+    store.slices_ready(dropped, (0,))
     assert told == []
 
 

@@ -90,6 +90,7 @@ ROWS: Final = (
     Row("starts alone, as many as it can", None, beats=False),
     Row("all heartbeats alone"),
     Row("all heartbeats, as many starts as it can", None),
+    Row("all heartbeats, 3,000 starts/s", 3000.0),
     Row("all heartbeats, 4,200 starts/s", PEAK_STARTS_PER_S),
     Row("the same, and a flap of 10,000 prefixes", PEAK_STARTS_PER_S, flap=True),
     Row("all heartbeats, 8,400 starts/s", 2 * PEAK_STARTS_PER_S),

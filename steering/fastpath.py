@@ -1,8 +1,8 @@
 """Starts and heartbeats, read and answered without a framework: thousands of each come every second.
 
-A connection begins here. A heartbeat that is whole and plain is answered at once, a start waits for its turn
-(`steering.startqueue`), and what follows it on its connection waits too; anything
-else, be it another route, a body in chunks or a line that looks odd, gives the connection with all that was read to
+A connection begins here. A heartbeat that is whole and plain is answered with all that were read with it
+(`steering.beatqueue`), a start waits for its turn (`steering.startqueue`), and what follows on the connection waits too;
+anything else, be it another route, a body in chunks or a line that looks odd, gives the connection with all that was read to
 the framework's handler, which knows every case and speaks to that client from then on. So nothing is refused here for
 its form, and what is refused for its content is rendered by the same function as everywhere.
 
@@ -23,16 +23,15 @@ from typing import Final, NamedTuple, cast
 from aiohttp import web
 
 from contracts.steer import MAX_REQUEST_BYTES
+from steering.beatqueue import BeatQueue
 from steering.certified import certified
-from steering.credentials import Certified, Credentials
+from steering.credentials import Certified
 from steering.request import BODY_S, Refused
 from steering.startqueue import StartQueue
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    beat: Callable[[Credentials, bytes], bytes]
-    """From the credentials and the body to the answer's body (JSON); raises `Refused`."""
     busy: Callable[[], Refused]
     """What a start is refused with that cannot have its turn."""
     failed: Callable[[Exception], web.Response]
@@ -63,17 +62,19 @@ class FastPath(asyncio.Protocol):
         self,
         handlers: Handlers,
         starts: StartQueue,
+        beats: BeatQueue,
         slow: Callable[[], asyncio.Protocol] | None,
         open_: set[FastPath],
     ) -> None:
         self._handlers = handlers
         self._starts = starts
+        self._beats = beats
         assert slow is not None
         self._slow = slow
         self._open = open_
         self._held = b""
         self._waits = False
-        """A start of ours is in the queue."""
+        """What we asked is in a queue."""
         self._ended = False
         """The other side says nothing more."""
         self._unread = False
@@ -120,7 +121,7 @@ class FastPath(asyncio.Protocol):
             self._read_or_not()
 
     def answer(self, result: bytes | Exception) -> None:
-        """A start had its turn."""
+        """It had its turn."""
         if self._transport is not None:
             if isinstance(result, Exception):
                 self._write_failure(result)
@@ -139,7 +140,7 @@ class FastPath(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """After a start, with what came meanwhile."""
+        """After an answer, with what came meanwhile."""
         self._waits = False
         if self._held:
             self._advance()
@@ -194,14 +195,8 @@ class FastPath(asyncio.Protocol):
             return 0
         body = data[end + 4 : whole]
         credentials = head.bearer if head.authorised else self._certified
-        if start:
-            self._waits = True
-            self._starts.put(self, credentials, body)
-            return whole
-        try:
-            self._write(self._handlers.beat(credentials, body))
-        except Exception as error:  # noqa: BLE001 - `failed` logs what nobody meant
-            self._write_failure(error)
+        self._waits = True
+        (self._starts if start else self._beats).put(self, credentials, body)
         return whole
 
     def _write(self, answer: bytes) -> None:

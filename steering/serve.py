@@ -32,6 +32,7 @@ from daemon.s3 import S3Error
 from steering import keptcontent
 from steering.api import Api
 from steering.apikeys import load_api_keys
+from steering.beatqueue import BeatQueue
 from steering.certified import server_context
 from steering.config import Config
 from steering.content import Content, ContentReader, load_plan_keys
@@ -127,12 +128,13 @@ async def _run(
     await runner.setup()
     assert runner.server is not None
     connections: set[FastPath] = set()
-    handlers = Handlers(api.frequent.take_beat, api.frequent.busy, failure)
+    handlers = Handlers(api.frequent.busy, failure)
+    beats = BeatQueue(api.frequent.take_beat, loop.call_soon)
     starts = StartQueue(api.frequent.take_starts, time.monotonic, time.thread_time, loop.call_soon)
     api.frequent.pressed = lambda: len(starts) > 0
     listening = Listening(
         sock,
-        lambda: FastPath(handlers, starts, runner.server, connections),
+        lambda: FastPath(handlers, starts, beats, runner.server, connections),
         config.tls.handshake_timeout_s if config.tls is not None else None,
     )
     await listening.begin(tls)
@@ -158,6 +160,7 @@ async def _run(
         chore.cancel()
     listening.close()
     starts.finish()
+    beats.finish()
     for connection in tuple(connections):
         connection.close()
     await runner.cleanup()

@@ -1,6 +1,6 @@
 """Starts that wait for their turn: heartbeats go first, and what waits for too long is told so at once.
 
-A heartbeat is answered where it is read. A start is put here, and once in each turn of the event loop, after all that
+A heartbeat is answered in the turn in which it is read (`steering.beatqueue`). A start is put here, and once in each turn of the event loop, after all that
 was readable has been read, some are answered, for `TURN_S` or for a quarter of what the turn took before, so that
 neither can starve the other. Then those that wait for too long get 503 with Retry-After, for at most as long again.
 Turns are measured in time of the processor: a process that others keep from it must not refuse for that alone.

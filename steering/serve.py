@@ -129,7 +129,7 @@ async def _run(
     assert runner.server is not None
     connections: set[FastPath] = set()
     handlers = Handlers(api.frequent.busy, failure)
-    beats = BeatQueue(api.frequent.take_beat, loop.call_soon)
+    beats = BeatQueue(api.frequent.take_beat, time.thread_time, loop.call_soon)
     starts = StartQueue(api.frequent.take_starts, time.monotonic, time.thread_time, loop.call_soon)
     api.frequent.pressed = lambda: len(starts) > 0
     listening = Listening(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from steering.beatqueue import BeatQueue
+from steering.beatqueue import TOGETHER, TURN_S, BeatQueue
 from steering.credentials import Credentials
 
 
@@ -14,9 +14,12 @@ class Turns:
     def __init__(self) -> None:
         self.soon: list[Callable[[], None]] = []
         self.done: list[str] = []
-        self.queue = BeatQueue(self.take, self.soon.append)
+        self.worked_s = 0.0
+        self.cost_s = 0.0
+        self.queue = BeatQueue(self.take, lambda: self.worked_s, self.soon.append)
 
     def take(self, credentials: Credentials, body: bytes) -> bytes:
+        self.worked_s += self.cost_s
         self.done.append(f"took {body.decode()}")
         if body == b"bad":
             raise ValueError("bad")
@@ -64,3 +67,26 @@ def test_what_follows_an_answer_has_the_next_turn() -> None:
     assert (turns.done[-1], len(turns.soon)) == ("answered b'1'", 1)
     turns.turn()
     assert turns.done[-2:] == ["took next", "answered b'next'"]
+
+
+def test_a_storm_of_hellos_leaves_others_their_turn_and_ends() -> None:
+    turns = Turns()
+    turns.cost_s = 1.01 * TURN_S / TOGETHER
+    for number in range(2 * TOGETHER + 1):
+        turns.queue.put(Box(turns), None, b"%d" % number)
+    taken = []
+    while turns.soon:
+        assert len(turns.soon) == 1
+        turns.turn()
+        taken.append(sum(what.startswith("took") for what in turns.done))
+    assert taken == [TOGETHER, 2 * TOGETHER, 2 * TOGETHER + 1]
+    assert sum(what.startswith("answered") for what in turns.done) == 2 * TOGETHER + 1
+
+
+def test_at_the_end_all_that_wait_are_answered() -> None:
+    turns = Turns()
+    turns.cost_s = TURN_S
+    for _ in range(3 * TOGETHER):
+        turns.queue.put(Box(turns), None, b"1")
+    turns.queue.finish()
+    assert turns.done.count("answered b'1'") == 3 * TOGETHER

@@ -63,6 +63,9 @@ T = TypeVar("T")
 _IDLE_S: Final = 75
 """Of a connection between requests, or in the middle of a header. nginx's keepalive_timeout."""
 _SWITCH_S: Final = 0.0005
+_HELLOS_S: Final = 60
+_RECONNECTED_S: Final = 3600
+"""A little garbage in a cycle may be kept with the rest each time, so not often."""
 _LAST_ANSWERS_S: Final = 5
 """How long requests under way may take once we are told to stop."""
 
@@ -145,6 +148,7 @@ async def _run(
             _reload(config, api, reload, listening),
             _watchdog(),
             _close_quiet(connections),
+            _leave_fleet_alone(),
             _tick(api.view.health),
             Prober(api.view, lambda host, port: _aside(look_up, host, port)).run(),
             memory.run(),
@@ -290,6 +294,15 @@ def _leave_alone() -> None:
     """
     gc.collect(1)
     gc.freeze()
+
+
+async def _leave_fleet_alone() -> None:
+    """Once the fleet has said hello, and what it announces was heard: its connections stay too."""
+    wait_s = _HELLOS_S
+    while True:
+        await asyncio.sleep(wait_s)
+        _leave_alone()
+        wait_s = _RECONNECTED_S
 
 
 def _content_failed(api: Api, why: str) -> None:

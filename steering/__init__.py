@@ -17,7 +17,7 @@
     answering from a question to its answer
     request   what a caller sent, within bounds
     report, metrics, openapi   what is said beside candidates
-    fastpath, startqueue, beatqueue   starts and heartbeats, thousands a second, and who goes first
+    fastpath, asker, startqueue, beatqueue   starts and heartbeats, thousands a second, and who goes first
     api, serve, cli            the HTTP side, the process, the commands
 
 Belongs here: deciding. Does not: a byte of media. Every answer comes from memory.

@@ -14,18 +14,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+from steering.asker import Asker, answer_each
 from steering.credentials import Credentials
 
 TURN_S: Final = 0.008
 TOGETHER: Final = 8
 """Of which the time is looked at."""
-
-
-class Asker(Protocol):
-    def answer(self, result: bytes | Exception) -> None:
-        """With the body of an answer, or what its heartbeat is refused with."""
 
 
 class _Beat(NamedTuple):
@@ -79,14 +75,7 @@ class BeatQueue:
             for _ in range(min(TOGETHER, count - len(done))):
                 beat = self._waiting.popleft()
                 done.append((beat.asker, self._taken(beat)))
-        failed: Exception | None = None
-        for asker, result in done:
-            try:
-                asker.answer(result)
-            except Exception as error:  # noqa: BLE001 - raised once the others have their answers
-                failed = error
-        if failed is not None:
-            raise failed
+        answer_each(done)
 
     def _taken(self, beat: _Beat) -> bytes | Exception:
         try:

@@ -283,12 +283,7 @@ class FleetView:
     def _stands(self, name: str, **changes: object) -> None:
         site = self._sites[self.roster.site_of[name]]
         place = self._places[name]
-        boxes = site.boxes
-        box = msgspec.structs.replace(boxes[place], **changes)
-        if box.state is boxes[place].state:
-            self._sites[site.id] = site.loaded(place, box)
-        else:
-            self._sites[site.id] = site.standing((*boxes[:place], box, *boxes[place + 1 :]))
+        self._sites[site.id] = site.put(place, msgspec.structs.replace(site.boxes[place], **changes))
 
     def _holdings(self, beat: Heartbeat) -> bytes:
         """What the plan that the appliance works on has, less what it says is missing."""

@@ -63,29 +63,29 @@ class SiteView(msgspec.Struct, frozen=True, gc=False):
     def standing(self, boxes: tuple[Box, ...]) -> SiteView:
         """The site with its appliances as they stand now."""
         serving = tuple([box for box in boxes if box.state is State.SERVING])
-        return SiteView(
-            *(self.id, self.tier, self.country, self.location, self.throughput_bps, self.seed, boxes),
-            boxes if len(serving) == len(boxes) else serving,
-            sum([box.load_bps for box in serving]),
-            sum([box.throughput_bps for box in serving]),
+        return msgspec.structs.replace(
+            self,
+            boxes=boxes,
+            serving=boxes if len(serving) == len(boxes) else serving,
+            load_bps=sum([box.load_bps for box in serving]),
+            capacity_bps=sum([box.throughput_bps for box in serving]),
         )
 
-    def loaded(self, place: int, box: Box) -> SiteView:
-        """The same with ``box`` in ``place``, which differs in its load or its holdings alone."""
-        boxes, serving = self.boxes, self.serving
-        before = boxes[place]
-        boxes = (*boxes[:place], box, *boxes[place + 1 :])
-        load_bps = self.load_bps
+    def put(self, place: int, box: Box) -> SiteView:
+        """The same with ``box`` as it stands now in ``place``."""
+        before = self.boxes[place]
+        boxes = (*self.boxes[:place], box, *self.boxes[place + 1 :])
+        if box.state is not before.state:
+            return self.standing(boxes)
+        # Nearly always its load alone is another: that of all need not be added up anew.
+        load_bps, serving = self.load_bps, self.serving
         if len(serving) == len(boxes):
             serving = boxes
         elif box.serves:
             serving = tuple([box if item is before else item for item in serving])
         if box.serves:
             load_bps += box.load_bps - before.load_bps
-        return SiteView(
-            *(self.id, self.tier, self.country, self.location, self.throughput_bps, self.seed),
-            *(boxes, serving, load_bps, self.capacity_bps),
-        )
+        return msgspec.structs.replace(self, boxes=boxes, serving=serving, load_bps=load_bps)
 
     @property
     def share(self) -> float:

@@ -1,8 +1,8 @@
 """Starts that wait for their turn: heartbeats go first, and what waits for too long is told so at once.
 
-A heartbeat is answered in the turn in which it is read (`steering.beatqueue`). A start is put here, and once in each turn of the event loop, after all that
-was readable has been read, some are answered, for `TURN_S` or for a quarter of what the turn took before, so that
-neither can starve the other. Then those that wait for too long get 503 with Retry-After, for at most as long again.
+A heartbeat is answered in the turn in which it is read (`steering.beatqueue`). A start is put here, and once in each turn
+of the event loop, after all that was readable has been read, some are answered, for `TURN_S` or for a quarter of what
+the turn took before, so that neither can starve the other. Then those that wait for too long get 503 with Retry-After, for at most as long again.
 Turns are measured in time of the processor: a process that others keep from it must not refuse for that alone.
 
 A queue that was empty a moment ago is a burst: the oldest is answered first, and may have waited. One that has not been
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from steering.asker import Asker, answer_each
 from steering.credentials import Credentials
 
 TURN_S: Final = 0.002
@@ -31,18 +32,15 @@ IMPATIENT_S: Final = 0.020
 OVERLOAD_S: Final = 0.100
 
 
-class Asker(Protocol):
-    """Who is answered, and waits for nothing else meanwhile."""
-
-    def answer(self, result: bytes | Exception) -> None:
-        """With the body of an answer, or what its start is refused with."""
+class Starter(Asker, Protocol):
+    """Who asks for a start."""
 
     def refuse(self) -> None:
         """Too much is waiting."""
 
 
 class Start(NamedTuple):
-    asker: Asker
+    asker: Starter
     credentials: Credentials
     body: bytes
     arrived_at: float
@@ -72,7 +70,7 @@ class StartQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, asker: Asker, credentials: Credentials, body: bytes) -> None:
+    def put(self, asker: Starter, credentials: Credentials, body: bytes) -> None:
         """``asker`` hears soon. No more wait than there are connections: each waits for one."""
         now = self._clock()
         if not self._waiting:
@@ -108,14 +106,7 @@ class StartQueue:
 
     def _answer_some(self, take: Callable[[], Start]) -> None:
         some = [take() for _ in range(min(TOGETHER, len(self._waiting)))]
-        failed: Exception | None = None
-        for start, result in zip(some, self._work(some), strict=True):
-            try:
-                start.asker.answer(result)
-            except Exception as error:  # noqa: BLE001 - raised once the others have their answers
-                failed = error
-        if failed is not None:
-            raise failed
+        answer_each(zip([start.asker for start in some], self._work(some), strict=True))
 
     def _refuse(self, stale: float, until: float) -> None:
         """Refuses those that came before ``stale``, until so much has been worked."""

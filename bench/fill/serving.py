@@ -148,15 +148,18 @@ def _play(box: Box, seconds: float, seed: int) -> Result:
 
 def _pin(pid: int, cores: set[int]) -> None:
     """The process and all that it has started."""
-    for one in (pid, *_below(pid)):
-        for thread in os.listdir(f"/proc/{one}/task"):
-            os.sched_setaffinity(int(thread), cores)
+    for thread in _threads(pid):
+        os.sched_setaffinity(thread, cores)
 
 
 def _step_back(pid: int) -> None:
-    for one in (pid, *_below(pid)):
-        for thread in os.listdir(f"/proc/{one}/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+    for thread in _threads(pid):
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _threads(pid: int) -> list[int]:
+    """Of the process and all that it has started."""
+    return [int(thread) for one in (pid, *_below(pid)) for thread in os.listdir(f"/proc/{one}/task")]
 
 
 def _below(pid: int) -> list[int]:

@@ -174,9 +174,9 @@ class Store:
         """Notes verified slices (rising) and tells the workers, who are woken for each message."""
         item.mark(indices)
         # Dropped meanwhile, and perhaps begun again: of the file that workers now have, this is not true.
-        told = ipc.ready(item.item.key, indices) if self.incomplete.get(item.item.key) is item else ()
-        for message in told:
-            self.tell(message)
+        if self.incomplete.get(item.item.key) is item:
+            for message in ipc.ready(item.item.key, indices):
+                self.tell(message)
 
     async def verify(self, item: Incomplete, indices: Sequence[int], inode: int = 0) -> None:
         """Reads slices back and notes those that are right; blames the disk for what it cannot read.

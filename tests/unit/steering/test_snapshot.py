@@ -22,7 +22,7 @@ def test_a_site_whose_loads_change_one_by_one_is_as_if_all_were_looked_at(
         place = number % len(members)
         before = step_by_step.boxes[place]
         moved = msgspec.structs.replace(before, load_bps=to.load_bps, holdings=to.holdings)
-        step_by_step = step_by_step.loaded(place, moved)
+        step_by_step = step_by_step.put(place, moved)
     at_once = step_by_step.standing(step_by_step.boxes)
     assert step_by_step.load_bps == pytest.approx(at_once.load_bps, abs=1e-6)
     assert msgspec.structs.replace(step_by_step, load_bps=0.0) == msgspec.structs.replace(

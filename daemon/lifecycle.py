@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 from typing import Final
@@ -45,3 +46,16 @@ def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         os.kill(os.getpid(), with_signal)
+
+
+def allow_open_files(most: int = 1 << 20) -> int:
+    """Raises this process's soft limit of open files to its hard one, ``most`` at the most; the limit there is then.
+
+    A shell's soft limit is 1024 for the sake of select(2), which nothing of ours uses. Children inherit it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

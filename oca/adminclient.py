@@ -8,6 +8,7 @@ import msgspec
 
 from contracts.problem import Document
 from daemon.cli import CommandError
+from daemon.unreachable import why_unreachable
 from oca.config import Config
 
 _TIMEOUT_S: Final = 60.0
@@ -34,5 +35,8 @@ def ask(config: Config, method: str, path: str, body: bytes | None = None) -> by
             raise CommandError(f"{url} answered {error.code}") from None
         raise CommandError(said.detail or said.title) from None
     except OSError as error:
-        why = getattr(error, "reason", error)
-        raise CommandError(f"{config.appliance} does not answer at {url}: {why}") from None
+        refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
+        hint = "; is `oca serve` running?" if refused else ""
+        raise CommandError(
+            f"{config.appliance} does not answer at {url}: {why_unreachable(error)}{hint}"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -14,16 +15,20 @@ import msgspec
 
 from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
 from contracts.token import CLOCK_SKEW_S, KeyRing
-from daemon.cli import human_bytes
+from daemon.cli import CommandError, human_bytes
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, get, open_client
+from daemon.unreachable import why_unreachable
+from oca.adminclient import ask
 from oca.bgp import doctor as bgp
-from oca.config import Config, Steering
+from oca.config import Config, Steering, split_address
 from oca.config import Disk as ConfiguredDisk
 from oca.identity import Identity
+from oca.status import Status
 from oca.steeringtls import trust
 from oca.store.disklist import DiskList
 from oca.store.disks import Disk, DiskError
+from oca.store.diskstate import State as DiskState
 from oca.tier import Tier, tier_of
 from oca.trustedkeys import TrustedKeys
 
@@ -53,12 +58,22 @@ def examine(config: Config) -> list[Finding]:
         *((f"parent {item.id}", lambda item=item: _reachable(item.url, "/")) for item in config.parents),
         *(bgp.checks(config.bgp, Path(config.run_dir)) if config.bgp is not None else ()),
         ("open files", lambda: _open_files(config)),
+        ("service", lambda: _service(config)),
     ]
     findings = []
     for name, check in checks:
         try:
             findings.append(Finding(name, True, check()))
-        except (_Wrong, bgp.Wrong, ConfigError, DiskError, S3Error, OSError, ValueError) as error:
+        except (
+            _Wrong,
+            bgp.Wrong,
+            CommandError,
+            ConfigError,
+            DiskError,
+            S3Error,
+            OSError,
+            ValueError,
+        ) as error:
             findings.append(Finding(name, False, str(error)))
     return findings
 
@@ -144,6 +159,8 @@ def _reachable(url: str, path: str, steering: Steering | None = None) -> str:
             date = answer.headers.get("Date")
     except urllib.error.HTTPError as error:
         date = error.headers.get("Date")
+    except OSError as error:
+        raise _Wrong(f"does not answer: {why_unreachable(error)}") from None
     if date:
         apart = abs(parsedate_to_datetime(date).timestamp() - time.time())
         if apart > CLOCK_SKEW_S:
@@ -154,8 +171,32 @@ def _reachable(url: str, path: str, steering: Steering | None = None) -> str:
 def _open_files(config: Config) -> str:
     import resource
 
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # `oca serve` takes as many as it may have, whatever the shell or unit that starts it has set out with.
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = config.limits.connections // config.worker_count + 4096 + 256
-    if soft < need:
-        raise _Wrong(f"{soft} allowed per process, {need} may be needed: raise LimitNOFILE (ulimit -n)")
-    return f"{soft} allowed per process"
+    if 0 <= allowed < need:
+        raise _Wrong(f"{allowed} allowed per process, {need} may be needed: raise LimitNOFILE (ulimit -Hn)")
+    return "any number allowed per process" if allowed < 0 else f"{allowed} allowed per process"
+
+
+def _service(config: Config) -> str:
+    """What the appliance that runs on this configuration says of itself; that none runs is no fault."""
+    with socket.socket(socket.AF_INET6 if ":" in split_address(config.admin)[0] else socket.AF_INET) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(split_address(config.admin))
+        except ConnectionRefusedError:
+            return f"does not run: nobody listens at {config.admin}"
+    try:
+        status = msgspec.json.decode(ask(config, "GET", "/v1/status"), type=Status)
+    except msgspec.MsgspecError:
+        raise _Wrong(f"what answers at {config.admin} is no appliance, or one of another version") from None
+    if status.id != config.appliance:
+        raise _Wrong(f"what answers at {config.admin} is {status.id}: two appliances share an address")
+    out = [disk for disk in status.disks if disk.state == DiskState.FAILED.value]
+    if out:
+        raise _Wrong("out of service: " + "; ".join(f"{disk.path} ({disk.why})" for disk in out))
+    for url in status.steering:
+        if url.error:
+            raise _Wrong(f"its heartbeats do not reach {url.url}: {url.error}")
+    return f"runs, {status.state}"

@@ -25,6 +25,7 @@ from contracts.problem import Document
 from contracts.token import KeyRing
 from daemon.cli import CommandError, Exit
 from daemon.durable import replace_file
+from daemon.unreachable import why_unreachable
 from oca.config import Config
 from oca.identity import Identity
 from oca.steeringtls import trust
@@ -137,7 +138,7 @@ def _ask(base: str, body: bytes, identity: Identity, tls: ssl.SSLContext) -> Enr
     except urllib.error.HTTPError as error:
         raise CommandError(f"{base} answered {error.code}: {_detail(error.read(4096))}") from None
     except (OSError, urllib.error.URLError) as error:
-        raise CommandError(f"steering does not answer at {base}: {getattr(error, 'reason', error)}") from None
+        raise CommandError(f"steering does not answer at {base}: {why_unreachable(error)}") from None
     except (BadDocument, ValueError) as error:
         raise CommandError(f"{base}: its answer is of no use: {error}") from None
     return reply

@@ -26,6 +26,7 @@ from contracts.heartbeat import (
 )
 from contracts.objectkey import title_of
 from daemon.log import event
+from daemon.unreachable import why_unreachable
 from oca.config import Steering
 from oca.identity import Identity
 from oca.routejournal import RouteJournals
@@ -122,7 +123,7 @@ class Heart:
         except TimeoutError:
             self._failed(url, "did not answer in time")
         except (aiohttp.ClientError, OSError, BadDocument) as error:
-            self._failed(url, str(error))
+            self._failed(url, why_unreachable(error))
         else:
             if reply is not None:
                 self._answered(url, reply)

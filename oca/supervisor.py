@@ -26,7 +26,7 @@ import msgspec
 
 from daemon.cli import CommandError, Exit
 from daemon.config import ConfigError
-from daemon.lifecycle import notify, watchdog_interval_s
+from daemon.lifecycle import allow_open_files, notify, watchdog_interval_s
 from daemon.log import event
 from oca.children import Child
 from oca.config import Config
@@ -63,6 +63,7 @@ class Supervisor:
         """Serves until SIGTERM or SIGINT; 0 then. Raises `CommandError` when it cannot start."""
         config = self._config
         Path(config.run_dir).mkdir(parents=True, exist_ok=True)
+        allow_open_files()
         self._open(config)
         reader = self._watch_signals()
         event(log, "starting", listen=config.listen, workers=config.worker_count)

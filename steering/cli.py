@@ -22,6 +22,7 @@ import msgspec
 from contracts.problem import Document, Problem
 from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
+from daemon.unreachable import why_unreachable
 from steering.config import load_config
 from steering.enrolcommands import add_enrol_command, revoke_appliance
 from steering.feedback import TOLERANCE, at_least, told_by, weight_of
@@ -285,9 +286,7 @@ def _ask(
             answer = connection.getresponse()
             status, said = answer.status, answer.read(_MAX_ANSWER_BYTES)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise CommandError(
-                f"steering does not answer at {base}: {error or type(error).__name__}"
-            ) from None
+            raise CommandError(f"steering does not answer at {base}: {why_unreachable(error)}") from None
     if status != http.HTTPStatus.OK:
         raise _refused(base, status, said)
     try:

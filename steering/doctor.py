@@ -25,6 +25,7 @@ from contracts.latestplan import to_obey
 from contracts.token import CLOCK_SKEW_S
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, Trouble, get, open_client
+from daemon.unreachable import why_unreachable
 from steering import keptcontent
 from steering.apikeys import load_api_keys
 from steering.certified import server_context
@@ -261,7 +262,7 @@ def _service(url: str, ca: str | None) -> str:
     except urllib.error.HTTPError as error:
         raise Wrong(f"answers {error.code}: not ready, or not steering; journalctl -u steering") from None
     except urllib.error.URLError as error:
-        raise Wrong(f"does not answer: {error.reason}") from None
+        raise Wrong(f"does not answer: {why_unreachable(error)}") from None
     if date:
         apart = abs(parsedate_to_datetime(date).timestamp() - time.time())
         if apart > CLOCK_SKEW_S:

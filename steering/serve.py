@@ -26,7 +26,7 @@ from contracts.documents import BadDocument
 from contracts.enrol import EnrolReply
 from daemon.cli import CommandError
 from daemon.config import ConfigError
-from daemon.lifecycle import notify, watchdog_interval_s
+from daemon.lifecycle import allow_open_files, notify, watchdog_interval_s
 from daemon.log import event, setup
 from daemon.s3 import S3Error
 from steering import keptcontent
@@ -73,6 +73,7 @@ _LAST_ANSWERS_S: Final = 5
 def serve(config: Config) -> int:
     """Serves until SIGTERM or SIGINT; 0 then. Raises `CommandError`, `ConfigError` when it cannot start."""
     setup("steering", config.log_level)
+    allow_open_files()
     logging.getLogger("aiohttp.server").addFilter(_not_what_strangers_send)
     paths = Paths(Path(config.state_dir))
     signer = Signer.load(paths, bind_networks=config.bind_networks)

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from contracts.catalog import CatalogObject, media_key
 from daemon.s3 import S3Config, S3Error, session
+from daemon.unreachable import why_unreachable
 from oca.config import Parent, Pull
 from oca.identity import Identity
 
@@ -206,7 +207,7 @@ def _translated(error: Exception, name: str) -> UpstreamError:
         return UpstreamError(Fault.SLOW, f"{name} did not answer in time")
     if isinstance(error, aiohttp.ClientPayloadError):
         return UpstreamError(Fault.CUT, f"{name} ended in the middle of an answer")
-    return UpstreamError(Fault.UNREACHABLE, f"{name}: {error}")
+    return UpstreamError(Fault.UNREACHABLE, f"{name}: {why_unreachable(error)}")
 
 
 def _check_status(status: int, name: str, what: str, *, expected: int) -> None:

@@ -89,7 +89,7 @@ def test_starts_heartbeats_and_all_else_on_one_connection_over_tls(secure: Secur
     assert done.returncode == 0, done.stderr
     done = service.run(*asked)
     assert done.returncode == 1
-    assert "certificate verify failed" in done.stderr
+    assert "its certificate is not believed" in done.stderr
     done = service.run(*asked, "--ca", str(secure.files[1]))
     assert done.returncode == 2
     assert done.stderr.startswith(f"steering: --ca {secure.files[1]}: ")
@@ -179,7 +179,7 @@ def test_an_appliance_enrols_and_beats_over_tls_and_believes_nobody_else(
     other = {**steering, "ca_file": str(secure.callers.file)}
     refused = oca_init(tmp_path / "other", service.url, code_of(service), steering=other)
     assert refused.returncode == 1
-    assert "certificate verify failed" in refused.stderr
+    assert "its certificate is not believed" in refused.stderr
     missing = oca_init(
         tmp_path / "missing", service.url, "A" * 26, steering={**steering, "ca_file": "/nowhere"}
     )

@@ -126,3 +126,17 @@ def test_a_parent_that_ended_before_the_call_is_noticed() -> None:
     done = subprocess.run([sys.executable, "-c", _CHILD, "1"], capture_output=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == b""
+
+
+def test_a_shells_soft_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
+    code = "import resource; from daemon.lifecycle import allow_open_files; print(allow_open_files(400), "
+    code += "*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    for soft, hard, most in ((64, 300, 300), (64, 512, 400), (450, 512, 450)):
+        done = subprocess.run(
+            ["prlimit", f"--nofile={soft}:{hard}", sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout.split() == [str(most), str(most), str(hard)]

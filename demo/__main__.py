@@ -16,12 +16,12 @@ from types import FrameType
 from rich.console import Console
 
 from contracts.objectkey import BadKey, parse_title
-from daemon.cli import CommandError, Exit, run
+from daemon.cli import Exit, run
 from daemon.lifecycle import die_with_parent
 from demo.bringup import Bringup
 from demo.endpoints import Endpoints, write_endpoints
 from demo.layout import CHECKOUT, HOST, LARGEST_OFFSET, Layout
-from demo.preflight import check_ports, check_space, fresh_folder
+from demo.preflight import check_ports, check_source, check_space, fresh_folder
 from demo.processes import Processes
 
 _WATCH_S = 0.5
@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     if "MAKELEVEL" in os.environ:
         # What `make demo` started ends with `make`, even when that is killed.
         die_with_parent(os.getppid(), signal.SIGTERM)
+    for name in ("no_proxy", "NO_PROXY"):
+        # All of it is on this machine, which no proxy reaches.
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST)))
     return run("demo", parser(), argv)
 
 
@@ -71,8 +74,8 @@ def _offset(text: str) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     console = Console(soft_wrap=True)
-    if arguments.source is not None and not arguments.source.is_file():
-        raise CommandError(f"--source {arguments.source}: no such file", Exit.USAGE)
+    if arguments.source is not None:
+        check_source(arguments.source)
     root = arguments.dir.resolve()
     with fresh_folder(root), tempfile.TemporaryDirectory(prefix="nearcast-") as sockets:
         layout = Layout(root, Path(sockets), arguments.port_offset)

@@ -150,7 +150,10 @@ class Bringup:
         answers: list[SteerResponse] = []
 
         def all_offered() -> bool:
-            answer = steer(self._layout.steering, key, title)
+            try:
+                answer = steer(self._layout.steering, key, title)
+            except OSError:
+                return False
             if answer is None:
                 return False
             answers[:] = [answer]
@@ -182,7 +185,7 @@ class Bringup:
 
 
 def steer(steering: str, key: str, title: str) -> SteerResponse | None:
-    """Steering's answer for a viewer on this machine; None when it has none to give yet."""
+    """Steering's answer for a viewer on this machine; None when it has none to give. OSError: it does not answer."""
     request = urllib.request.Request(
         f"{steering}/v1/steer",
         data=msgspec.json.encode({"client_ip": HOST, "title": title}),
@@ -195,8 +198,6 @@ def steer(steering: str, key: str, title: str) -> SteerResponse | None:
         if error.code in {404, 503}:
             return None  # it has not read the catalog yet, or heard of an appliance that holds the title
         raise CommandError(f"steering answered {error.code} to the demo's own question") from None
-    except OSError:
-        return None
 
 
 def _answers(url: str) -> bool:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,12 @@ def fresh_folder(root: Path) -> Iterator[None]:
 
     The lock is the kernel's and goes with its process, so a killed demo leaves none behind.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root.with_name(root.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _writable(root):
+        _refuse_others(root)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(
+            root.with_name(root.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,19 +46,48 @@ def fresh_folder(root: Path) -> Iterator[None]:
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
-        _empty(root)
+        with _writable(root):
+            _empty(root)
         yield
     finally:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename not in {None, str(root)} else ""
+        raise CommandError(
+            f"--dir {root}: {(error.strerror or str(error)).lower()}{at}: name a folder that you may write",
+            Exit.USAGE,
+        ) from None
+
+
+def _refuse_others(root: Path) -> None:
+    """Raises `CommandError` when ``root`` holds what no demo made; nothing has been touched then."""
+    if root.exists() and any(root.iterdir()) and not (root / _MARKER).exists():
+        raise CommandError(f"{root} holds something that is not a demo's: name another --dir", Exit.USAGE)
+
+
 def _empty(root: Path) -> None:
-    if root.exists() and any(root.iterdir()):
-        if not (root / _MARKER).exists():
-            raise CommandError(f"{root} holds something that is not a demo's: name another --dir", Exit.USAGE)
+    _refuse_others(root)
+    if root.exists():
         shutil.rmtree(root)
-    root.mkdir(mode=0o755, exist_ok=True)
+    root.mkdir(mode=0o755)
     (root / _MARKER).touch()
+
+
+def check_source(source: Path) -> None:
+    """Raises `CommandError` when ``source`` is no file that we may read; what is in it, the encoder will tell."""
+    try:
+        with source.open("rb") as file:
+            why = "" if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else "not a regular file"
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+    if why:
+        raise CommandError(f"--source {source}: {why}; a video file is wanted", Exit.USAGE)
 
 
 def check_ports(layout: Layout) -> None:

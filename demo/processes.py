@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from daemon.cli import CommandError
+from daemon.cli import CommandError, Exit
 
 _GRACE_S: Final = 5
 _POLL_S: Final = 0.1
@@ -44,7 +44,11 @@ class Child:
     def failure(self) -> CommandError:
         """How it ended, with the last it said: an error for whoever needed it."""
         if self.log is None:
-            return CommandError(f"{self.name} {self.ending()}; its own words are above")
+            # What it said stands above. A mistake in the user's own words or file stays one.
+            usage = self.process.returncode == Exit.USAGE
+            return CommandError(
+                f"{self.name} {self.ending()}, as it says above", Exit.USAGE if usage else Exit.FAILED
+            )
         try:
             tail = self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
         except OSError:

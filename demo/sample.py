@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-import imageio_ffmpeg
-
+from daemon.cli import CommandError
 from demo.layout import CHECKOUT
 from demo.processes import Processes
+from fill.publish.ffmpeg import EncodeFailed, ffmpeg_program
 
 # testsrc2 draws its time code itself: no font is needed, and the sample is the same everywhere.
 # Drawn at half the size and doubled: at full size the time code is too small to be read in a page.
@@ -18,17 +18,21 @@ _TONE: Final = "sine=frequency=440:beep_factor=4:sample_rate=48000"
 
 
 def sample_video(processes: Processes, duration_s: int) -> Path:
-    """The path of the sample; made once, and kept between runs in ``var/sample``."""
+    """The path of the sample; made once, and kept between runs in ``var/sample``. Raises `CommandError`."""
     path = CHECKOUT / "var" / "sample" / f"testsrc2-doubled-720p25-{duration_s}s.mp4"
     if path.exists():
         return path
+    try:
+        ffmpeg = ffmpeg_program()
+    except EncodeFailed as error:
+        raise CommandError(str(error)) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.stem}.{os.getpid()}.mp4")
     try:
         processes.capture(
             "sample",
             [
-                *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y"),
+                *(ffmpeg, "-v", "error", "-nostdin", "-y"),
                 *("-f", "lavfi", "-i", _PICTURE, "-f", "lavfi", "-i", _TONE, "-t", str(duration_s)),
                 # Quick to make, and good enough to be encoded once more.
                 *("-c:v", "libx264", "-preset", "ultrafast", "-crf", "16", "-pix_fmt", "yuv420p"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from daemon.cli import CommandError, Exit, run
+from daemon.unreachable import why_unreachable
 from demo.bringup import steer
 from demo.endpoints import Endpoints
 from demo.layout import CHECKOUT
@@ -36,7 +37,12 @@ def _print(arguments: argparse.Namespace) -> int:
         endpoints = msgspec.json.decode(file.read_bytes(), type=Endpoints)
     except FileNotFoundError:
         raise CommandError(f"{file} is not there: no demo is ready; start one with make demo") from None
-    answer = steer(endpoints.steering, endpoints.steering_key, endpoints.title)
+    try:
+        answer = steer(endpoints.steering, endpoints.steering_key, endpoints.title)
+    except OSError as error:
+        raise CommandError(
+            f"steering does not answer at {endpoints.steering}: {why_unreachable(error)}"
+        ) from None
     if answer is None or not answer.candidates:
         raise CommandError(f"steering has no appliance for {endpoints.title} now")
     print(answer.candidates[0].hls if arguments.format == "hls" else answer.candidates[0].dash)

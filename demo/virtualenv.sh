@@ -18,9 +18,20 @@ command -v "$python" >/dev/null || {
 }
 
 echo "Building $dir from $lock"
-[ -x "$dir/bin/python" ] || "$python" -m venv "$dir"
-# --progress-bar needs a terminal; pip leaves it out by itself where there is none.
-"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+# One whose making was interrupted has a python and no pip.
+"$dir/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$dir"
+# A line for each package: some hundred MB come over the network, and who waits wants to see it.
+{
+    "$dir/bin/python" -m pip install --disable-pip-version-check --no-color --progress-bar off --require-hashes -r "$lock" ||
+        echo "pip failed"
+} | awk -v of="$(grep -c '==' "$lock")" '
+    /^(Collecting|Processing) / { sub(".*/", "", $2); printf "  %2d of %d  %s\n", ++count, of, $2; fflush() }
+    /^Installing collected/ { print "  installing them"; fflush() }
+    /^pip failed$/ { failed = 1 }
+    END { exit failed }' || {
+    echo "make: not all that $lock names could be installed; why, pip says above" >&2
+    exit 1
+}
 # A path file rather than an editable install: no build step, no network, and the commands
 # below are the same entry points that the wheel installs.
 "$dir/bin/python" - <<'PY'

@@ -26,6 +26,7 @@ from daemon.unreachable import why_unreachable
 from steering.config import load_config
 from steering.enrolcommands import add_enrol_command, revoke_appliance
 from steering.feedback import TOLERANCE, at_least, told_by, weight_of
+from steering.health import State
 from steering.keycommands import add_keys_command
 from steering.keys import Paths, make
 from steering.keyset import load_root, make_root, sign
@@ -155,7 +156,8 @@ def _fleet(arguments: argparse.Namespace) -> int:
                 box.tier,
                 box.state,
                 "never" if age is None else f"{age} s",
-                human_rate(box.tx_bps),
+                # What it last sent is no news of one that is not heard any more.
+                "-" if age is None or box.state == State.DOWN.value else human_rate(box.tx_bps),
                 human_rate(box.throughput_bps),
                 "-" if plan is None else _share(plan.held_bytes, plan.planned_bytes),
                 _routes(box),

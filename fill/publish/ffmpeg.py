@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,23 @@ class Job:
     name: str
     about: Path
     arguments: list[str]
+
+
+def ffmpeg_program() -> str:
+    """The path of ffmpeg: what IMAGEIO_FFMPEG_EXE names, or imageio-ffmpeg's own, or the system's.
+
+    Raises `EncodeFailed`, in one line, where there is none.
+    """
+    try:
+        named = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        raise EncodeFailed(
+            "no ffmpeg: it comes with the package imageio-ffmpeg; or install Debian's (apt-get install ffmpeg)"
+        ) from None
+    found = shutil.which(named)
+    if found is None:
+        raise EncodeFailed(f"IMAGEIO_FFMPEG_EXE names {named}, which is no program")
+    return found
 
 
 def run_jobs(
@@ -92,7 +110,7 @@ class _Running:
 
 def _run(job: Job, running: _Running, on_progress: Callable[[Job, float], None]) -> None:
     # The death of the parent is heard by the kernel for a thread: the child's program asks for it itself.
-    child = [sys.executable, "-m", "fill.publish.child", str(os.getpid()), imageio_ffmpeg.get_ffmpeg_exe()]
+    child = [sys.executable, "-m", "fill.publish.child", str(os.getpid()), ffmpeg_program()]
     head = ["-v", "error", "-nostdin", "-y", "-progress", "pipe:1"]
     with tempfile.TemporaryFile() as errors:
         process = running.start([*child, *head, *job.arguments], errors.fileno())

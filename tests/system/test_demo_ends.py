@@ -81,9 +81,20 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").read_text() == "the only copy"
 
 
-def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "demo", Path("/proc/demo")):
+        said = refused(folder, free_offset())
+        assert said.startswith(f"demo: --dir {folder}: ")
+        assert said.endswith(": name a folder that you may write\n")
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_source_that_is_not_there_or_no_file_is_one_line(tmp_path: Path) -> None:
+    said = refused(tmp_path / "demo", free_offset(), "--source", str(tmp_path))
+    assert said == f"demo: --source {tmp_path}: is a directory; a video file is wanted\n"
     said = refused(tmp_path / "demo", free_offset(), "--source", "holiday.mp4")
-    assert said == "demo: --source holiday.mp4: no such file\n"
+    assert said == "demo: --source holiday.mp4: no such file or directory; a video file is wanted\n"
 
 
 def test_a_killed_demo_takes_everything_with_it(tmp_path: Path) -> None:

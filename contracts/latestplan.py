@@ -13,7 +13,6 @@ is older. This is what the timestamp role of The Update Framework does against a
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -32,23 +31,6 @@ TYP: Final = "nearcast-plan-latest"
 """In the protected header: a plan's signature passes for no statement, nor a statement's for a plan."""
 
 IssuedAt = Annotated[int, Meta(ge=0, le=1 << 40, description="seconds since 1970; 0 is not signed")]
-
-
-class NotObeyed(enum.Enum):
-    """Why a statement with a good signature is not obeyed; what was in force stays."""
-
-    OLDER = "older"  # than what was obeyed here: somebody put it back; `fill plan` or its --rollback mends it
-    DISPUTED = (
-        "disputed"  # as old as what was obeyed here, and of another plan: two planners at once; plan again
-    )
-
-
-class BadLatest(BadDocument):
-    """A statement that is the planner's, and is not obeyed."""
-
-    def __init__(self, outcome: NotObeyed, why: str) -> None:
-        super().__init__(LATEST_KEY, why)
-        self.outcome = outcome
 
 
 class InForce(msgspec.Struct, frozen=True):
@@ -99,22 +81,22 @@ def decode_in_force(raw: bytes, keys: SignatureKeys | None) -> InForce:
 def to_obey(raw: bytes, keys: SignatureKeys | None, obeyed: InForce | None) -> InForce:
     """What is in force by the object ``raw``, for one who has ``obeyed`` that last (None: nothing yet).
 
-    Raises `BadDocument`, of which `BadLatest` is one; then ``obeyed`` stays in force. The caller owes a memory of what
+    Raises `BadDocument`; then ``obeyed`` stays in force. The caller owes a memory of what
     it obeys, that outlives a restart. Without ``keys`` anything is obeyed.
     """
     found = decode_in_force(raw, keys)
     if keys is None or obeyed is None:
         return found
     if found.issued_at < obeyed.issued_at:
-        raise BadLatest(
-            NotObeyed.OLDER,
+        raise BadDocument(
+            LATEST_KEY,
             f"plan {found.version} was put in force {obeyed.issued_at - found.issued_at} s before "
             f"{obeyed.version}, which is obeyed here: somebody put an old one back; "
             "the planner goes back with `fill plan --rollback VERSION`",
         )
     if found.issued_at == obeyed.issued_at and found.version != obeyed.version:
-        raise BadLatest(
-            NotObeyed.DISPUTED,
+        raise BadDocument(
+            LATEST_KEY,
             f"plan {found.version} was put in force in the same second as {obeyed.version}, which is obeyed "
             "here: run `fill plan` once more",
         )

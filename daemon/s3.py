@@ -171,6 +171,16 @@ def get(client: S3Client, bucket: str, key: str, *, limit_bytes: int) -> bytes:
     return body
 
 
+def get_if_there(client: S3Client, bucket: str, key: str, *, limit_bytes: int) -> bytes | None:
+    """As `get`, and None where there is no such object; that there is no bucket is raised."""
+    try:
+        return get(client, bucket, key, limit_bytes=limit_bytes)
+    except S3Error as error:
+        if error.trouble is Trouble.NO_OBJECT:
+            return None
+        raise
+
+
 def explained(error: Exception, bucket: str, key: str = "") -> S3Error:
     """``error`` as an `S3Error`; an exception that is not about S3 is raised again as it is."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from contracts import catalog, placement, plan
 from contracts.catalog import CatalogIndex, Latest, TitleEntry, TitleRef
 from contracts.documents import BadDocument
 from contracts.plan import Plan
 from contracts.signature import SignatureKeys
-from daemon.s3 import S3Error, Trouble, explained, get
+from daemon.s3 import S3Error, Trouble, explained, get, get_if_there
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 10
+"""Each fails only because another has just succeeded."""
+
 
 def read_latest(client: S3Client, bucket: str, key: str) -> Latest | None:
     """What ``key`` (a latest) names; None when it was never written. Raises `S3Error`, `BadDocument`."""
-    try:
-        raw = get(client, bucket, key, limit_bytes=catalog.MAX_LATEST_BYTES)
-    except S3Error as error:
-        if error.missing and "NoSuchBucket" not in str(error):
-            return None
-        raise
-    return catalog.decode_latest(raw, key)
+    raw = get_if_there(client, bucket, key, limit_bytes=catalog.MAX_LATEST_BYTES)
+    return None if raw is None else catalog.decode_latest(raw, key)
 
 
 def read_in_force(client: S3Client, bucket: str) -> bytes | None:
     """``plans/latest`` as it is; None when it was never written. Raises `S3Error`, `BadDocument` when it cannot be one."""
     try:
-        return get(client, bucket, plan.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES)
+        return get_if_there(client, bucket, plan.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES)
     except S3Error as error:
-        if error.trouble is Trouble.NO_OBJECT:
-            return None
         if error.trouble is Trouble.TOO_LARGE:
             raise BadDocument(plan.LATEST_KEY, str(error)) from None
         raise
@@ -106,8 +104,22 @@ def put_document(
         raise explained(error, bucket, key) from error
 
 
-def replace_document(client: S3Client, bucket: str, key: str, body: bytes, seen: str | None) -> bool:
-    """Writes one document, if it is still the one with the ETag ``seen`` (None: not there at all). Raises `S3Error`."""
+def replace_latest(client: S3Client, bucket: str, key: str, make: Callable[[], tuple[bytes | None, T]]) -> T:
+    """What ``make`` returns, once its bytes stand at ``key``; None of them leaves there what is there.
+
+    ``make`` looks at what is there, and is asked again where somebody else replaces it meanwhile. Raises `S3Error`,
+    and what ``make`` raises.
+    """
+    for _ in range(_ATTEMPTS):
+        seen = etag_of(client, bucket, key)
+        body, made = make()
+        if body is None or _replace(client, bucket, key, body, seen):
+            return made
+    raise S3Error(f"s3://{bucket}/{key}: others replaced it {_ATTEMPTS} times; do it again")
+
+
+def _replace(client: S3Client, bucket: str, key: str, body: bytes, seen: str | None) -> bool:
+    """Writes one document, if it is still the one with the ETag ``seen`` (None: not there at all)."""
     # For an S3 that ignores the condition; one round trip remains.
     if etag_of(client, bucket, key) != seen:
         return False

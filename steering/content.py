@@ -16,7 +16,7 @@ from contracts.latestplan import InForce, to_obey
 from contracts.objectkey import title_of
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
-from daemon.s3 import S3Config, S3Error, Trouble, get, open_client
+from daemon.s3 import S3Config, S3Error, Trouble, get, get_if_there, open_client
 from steering.holdings import HD_LINES, Title, holdings_of, holdings_of_titles
 from steering.manifests import MAX_MANIFEST_BYTES
 from steering.plans import VersionPlans, read_signature
@@ -121,16 +121,17 @@ class ContentReader:
         """What the planner says now, or what it said before where that cannot be believed; None: nothing yet."""
         before = InForce(known.plan, known.plan_issued_at) if known.plan is not None else None
         try:
-            raw = self._get(plan.LATEST_KEY, catalog.MAX_LATEST_BYTES)
-            return to_obey(raw, self._plan_keys, known.obeyed)
+            raw = get_if_there(
+                self._client, self._bucket, plan.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES
+            )
+            return to_obey(raw, self._plan_keys, known.obeyed) if raw is not None else before
         except BadDocument as error:
             refused[plan.LATEST_KEY] = str(error)
             return before
         except S3Error as error:
-            if error.trouble is Trouble.TOO_LARGE:
-                refused[plan.LATEST_KEY] = str(error)
-            elif error.trouble is not Trouble.NO_OBJECT:
+            if error.trouble is not Trouble.TOO_LARGE:
                 raise
+            refused[plan.LATEST_KEY] = str(error)
             return before
 
     def _plans(

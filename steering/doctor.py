@@ -24,7 +24,7 @@ from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
 from contracts.latestplan import to_obey
 from contracts.token import CLOCK_SKEW_S
 from daemon.config import ConfigError
-from daemon.s3 import S3Error, Trouble, get, open_client
+from daemon.s3 import S3Error, get, get_if_there, open_client
 from daemon.unreachable import why_unreachable
 from steering import keptcontent
 from steering.apikeys import load_api_keys
@@ -215,16 +215,9 @@ def _plan_key(config: Config) -> str:
     before = keptcontent.obeyed(
         Path(config.state_dir) / keptcontent.FILE_NAME, keptcontent.source_for(config)
     )
-    try:
-        raw = get(
-            open_client(config.origin),
-            config.origin.bucket,
-            plan.LATEST_KEY,
-            limit_bytes=MAX_LATEST_BYTES,
-        )
-    except S3Error as error:
-        if error.trouble is not Trouble.NO_OBJECT:
-            raise
+    client, bucket = open_client(config.origin), config.origin.bucket
+    raw = get_if_there(client, bucket, plan.LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    if raw is None:
         return f"{config.plan_key}; nothing is planned yet"
     found = to_obey(raw, keys, before)
     age = timedelta(seconds=round(time.time()) - found.issued_at)

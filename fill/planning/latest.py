@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from contracts.documents import BadDocument, encode
 from contracts.latestplan import TYP, InForce, decode_in_force, latest_document, next_issued_at
 from contracts.plan import LATEST_KEY
 from daemon.log import event
-from daemon.s3 import S3Error
 from fill.planning.signing import PlanSigner
-from fill.s3documents import etag_of, read_in_force, replace_document
+from fill.s3documents import read_in_force, replace_latest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 log = logging.getLogger("fill.planning")
-
-_ATTEMPTS: Final = 10
-"""Each fails only because another planner has just succeeded."""
 
 
 def plan_named(client: S3Client, bucket: str, signer: PlanSigner | None) -> InForce | None:
@@ -41,11 +37,11 @@ def plan_believed(client: S3Client, bucket: str, signer: PlanSigner | None) -> I
 
 def put_in_force(client: S3Client, bucket: str, version: str, signer: PlanSigner | None, now: float) -> None:
     """Puts ``version`` in force, by a statement that is newer than whatever was said before. Raises `S3Error`."""
-    for _ in range(_ATTEMPTS):
-        seen = etag_of(client, bucket, LATEST_KEY)
+
+    def make() -> tuple[bytes, None]:
         before = plan_believed(client, bucket, signer)
         statement = InForce(version, next_issued_at(now, before.issued_at if before is not None else 0))
         signed = signer.enclose(encode(statement), TYP) if signer is not None else ""
-        if replace_document(client, bucket, LATEST_KEY, latest_document(statement, signed), seen):
-            return
-    raise S3Error(f"s3://{bucket}/{LATEST_KEY}: others replaced it {_ATTEMPTS} times; do it again")
+        return latest_document(statement, signed), None
+
+    replace_latest(client, bucket, LATEST_KEY, make)

@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from contracts import catalog
 from contracts.catalog import CatalogIndex, Latest, Removed, TitleEntry, TitleRef
 from contracts.documents import encode
-from daemon.s3 import S3Error
 from fill.publish.turn import catalog_turn
-from fill.s3documents import etag_of, put_document, read_index, read_latest, replace_document
+from fill.s3documents import put_document, read_index, read_latest, replace_latest
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_ATTEMPTS: Final = 10
-"""Each fails only because another publisher has just succeeded."""
 _REMEMBERED_S: Final = 400 * 86_400
 """For so long a removed title is named: an appliance that was away for longer has nothing that is still wanted."""
 _MAX_REMEMBERED: Final = 50_000
@@ -72,17 +69,14 @@ def remove_title(client: S3Client, bucket: str, version: str, title: str, now: i
 
 
 def _change(client: S3Client, bucket: str, version: str, change: Callable[[CatalogIndex], Index]) -> Index:
-    with catalog_turn(f"{client.meta.endpoint_url}/{bucket}"):
-        for _ in range(_ATTEMPTS):
-            seen = etag_of(client, bucket, catalog.LATEST_KEY)
-            latest = read_latest(client, bucket, catalog.LATEST_KEY)
-            before = (
-                CatalogIndex(version, ()) if latest is None else read_index(client, bucket, latest.version)
-            )
-            index = change(before)
-            if index is None:
-                return index
+    def make() -> tuple[bytes | None, Index]:
+        latest = read_latest(client, bucket, catalog.LATEST_KEY)
+        index = change(
+            CatalogIndex(version, ()) if latest is None else read_index(client, bucket, latest.version)
+        )
+        if index is not None:
             put_document(client, bucket, catalog.index_key(version), encode(index))
-            if replace_document(client, bucket, catalog.LATEST_KEY, encode(Latest(version)), seen):
-                return index
-    raise S3Error(f"s3://{bucket}/{catalog.LATEST_KEY}: others replaced it {_ATTEMPTS} times; do it again")
+        return encode(Latest(version)) if index is not None else None, index
+
+    with catalog_turn(f"{client.meta.endpoint_url}/{bucket}"):
+        return replace_latest(client, bucket, catalog.LATEST_KEY, make)

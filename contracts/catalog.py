@@ -1,20 +1,24 @@
 """The catalog: what exists, how large it is, and the digest of each of its slices.
 
-In S3: ``catalog/latest`` names a version; ``catalog/{version}/index.json`` lists the titles; each
+In S3: ``catalog/latest`` names a version (`contracts.inforce`); ``catalog/{version}/index.json`` lists the titles; each
 title has one entry, written once, which later versions refer to where it did not change. An entry
 of a 20 GB encode is 430 KB of digests; that is why the index does not hold them.
+
+The publisher signs latest, and beside it the index (``index.json.sig``, `contracts.signature`). The index has the
+SHA-256 of each entry, the entry the digest of each slice: so one signature is verified for a catalog, and a hash for
+an entry that is read.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
 from contracts import VERSION
-from contracts.documents import BadDocument, decode
+from contracts.documents import BadDocument, Sha256, check_sha256, decode
 from contracts.objectkey import (
     DIGEST_BYTES,
     KEY_PATTERN,
@@ -25,12 +29,21 @@ from contracts.objectkey import (
     title_of,
 )
 
+if TYPE_CHECKING:
+    # What only knows the catalog's names and bounds, such as every configuration, loads no cryptography.
+    from contracts.signature import SignatureKeys
+
 LATEST_KEY: Final = "catalog/latest"
 MEDIA_PREFIX: Final = "media/"
 
+MAX_OBJECTS: Final = 4096
+"""Of a title."""
 MAX_LATEST_BYTES: Final = 4 << 10
 MAX_INDEX_BYTES: Final = 64 << 20
 MAX_ENTRY_BYTES: Final = 256 << 20
+
+INDEX_TYP: Final = "nearcast-catalog"
+"""In the protected header of an index's signature: whoever signs plans with the same key says nothing of catalogs."""
 
 Version = Annotated[
     str,
@@ -105,7 +118,7 @@ class TitleEntry(msgspec.Struct, frozen=True):
     title: Title
     published_at: Annotated[int, Meta(ge=0, le=1 << 40)]
     duration_s: Annotated[float, Meta(ge=0, le=10**6)]
-    objects: Annotated[tuple[CatalogObject, ...], Meta(min_length=1, max_length=4096)]
+    objects: Annotated[tuple[CatalogObject, ...], Meta(min_length=1, max_length=MAX_OBJECTS)]
     hls: Key
     dash: Key
     countries: (
@@ -155,6 +168,8 @@ class TitleRef(msgspec.Struct, frozen=True):
     released_at: Annotated[int, Meta(ge=0, le=1 << 40)] | None = None
     """As in its entry, and so are ``tags``: who forecasts does not read the entries of a whole catalog."""
     tags: Tags = ()
+    sha256: Sha256 | None = None
+    """Of the entry; None in a catalog of a program that knew of none."""
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -181,7 +196,7 @@ class CatalogIndex(msgspec.Struct, frozen=True):
 
 
 class Latest(msgspec.Struct, frozen=True):
-    """``catalog/latest``: moves, and is written last. As is ``plans/latest``, which says more: `contracts.latestplan`."""
+    """A ``latest`` as anybody reads it: it moves, and is written last. `contracts.inforce` has what is signed in it."""
 
     version: Version
     contract: int = VERSION
@@ -206,6 +221,40 @@ def decode_latest(raw: bytes, name: str) -> Latest:
 
 def decode_index(raw: bytes, name: str) -> CatalogIndex:
     return decode(raw, CatalogIndex, name=name, limit_bytes=MAX_INDEX_BYTES)
+
+
+def believed_index(
+    raw: bytes, signature: bytes | None, keys: SignatureKeys | None, version: str
+) -> CatalogIndex:
+    """The index of ``version``, once ``signature`` is seen to be the publisher's: not a byte is parsed before.
+
+    ``keys`` None believes anybody. Raises `BadDocument`; also for an index of another version, which was signed once
+    and lies in its place.
+    """
+    name = index_key(version)
+    if keys is not None:
+        if signature is None:
+            raise BadDocument(name, "is not signed, and only signed catalogs are believed here")
+        keys.verify(raw, signature, name, INDEX_TYP)
+    index = decode_index(raw, name)
+    if index.version != version:
+        raise BadDocument(name, f"is the index of version {index.version}, not of {version}")
+    undescribed = next((ref.title for ref in index.titles if ref.sha256 is None), None)
+    if keys is not None and undescribed is not None:
+        raise BadDocument(name, f"{undescribed}: its entry's digest is missing, though the index is signed")
+    return index
+
+
+def entry_limit_bytes(ref: TitleRef) -> int:
+    """The most bytes that the entry of ``ref`` may have: 22 of base64 for each slice, and 2 KiB for each object."""
+    return min(MAX_ENTRY_BYTES, (ref.size >> 20) * 22 + MAX_OBJECTS * (2 << 10))
+
+
+def believed_entry(raw: bytes, ref: TitleRef) -> TitleEntry:
+    """The entry that ``ref`` means, which is believed as the index is that ``ref`` stands in; raises `BadDocument`."""
+    if ref.sha256 is not None:
+        check_sha256(raw, ref.sha256, ref.entry, "catalog's index")
+    return decode_entry(raw, ref.entry, ref.title)
 
 
 def decode_entry(raw: bytes, name: str, title: str) -> TitleEntry:

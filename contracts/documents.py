@@ -1,12 +1,22 @@
-"""How a document from outside becomes a typed value: bounded first, then decoded strictly."""
+"""How a document from outside becomes a typed value: bounded first, then decoded strictly.
+
+Before that, where its writer is to be known: by the signature that stands beside it (`contracts.signature`), or by
+the digest that a signed document has of it.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import hashlib
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from contracts import VERSION
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+MAX_SIGNATURE_BYTES: Final = 4 << 10
 
 T = TypeVar("T")
 
@@ -21,6 +31,21 @@ class BadDocument(ValueError):
         super().__init__(f"{name}: {why}")
         self.name = name
         self.why = why
+
+
+def signature_key(key: str) -> str:
+    """Where the signature of the document ``key`` stands."""
+    return key + ".sig"
+
+
+def sha256(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def check_sha256(raw: bytes, expected: str, name: str, made_with: str) -> None:
+    """Raises `BadDocument` when ``raw`` is not the document that ``made_with`` means."""
+    if sha256(raw) != expected:
+        raise BadDocument(name, f"is not the document that the {made_with} was made with")
 
 
 def decode(raw: bytes, kind: type[T], *, name: str, limit_bytes: int) -> T:

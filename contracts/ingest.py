@@ -31,7 +31,7 @@ from msgspec import Meta
 
 from contracts import VERSION
 from contracts.catalog import CatalogObject, ETag, Key, Version
-from contracts.latestplan import IssuedAt
+from contracts.inforce import InForce, IssuedAt
 
 SOCKET_NAME: Final = "ingest.sock"
 
@@ -163,6 +163,9 @@ class Holdings(msgspec.Struct, frozen=True, tag="holdings"):
     plan_issued_at: Annotated[
         int, Meta(description="seconds since 1970, as adopted; 0: by an unsigned word")
     ] = 0
+    catalog: Annotated[
+        InForce | None, Meta(description="which catalog is obeyed here, by the publisher's word")
+    ] = None
 
 
 Request: TypeAlias = Adopt | Reserve | Wrote | Abort | Commit | Ask | Which | Token

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import enum
 import gzip
-import hashlib
 import io
 import zlib
 from collections.abc import Sequence
@@ -28,9 +27,9 @@ from msgspec import Meta
 
 from contracts import VERSION
 from contracts.catalog import Title, Version
-from contracts.documents import BadDocument, decode
+from contracts.documents import BadDocument, Sha256, decode
 from contracts.objectkey import BadKey, parse_key
-from contracts.plan import Name, Plan, PlannedObject, Sha256, Source
+from contracts.plan import Name, Plan, PlannedObject, Source
 
 MAX_INDEX_BYTES: Final = 64 << 20
 MAX_OBJECTS_BYTES: Final = 512 << 20
@@ -126,16 +125,6 @@ def site_key(version: str, site: str) -> str:
 
 def titles_key(version: str, site: str) -> str:
     return f"plans/{version}/titles/{site}.bin"
-
-
-def sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
-
-
-def check_sha256(raw: bytes, expected: str, name: str) -> None:
-    """Raises `BadDocument` when ``raw`` is not what was meant."""
-    if sha256(raw) != expected:
-        raise BadDocument(name, "is not the document that the plan was made with")
 
 
 def pack(raw: bytes) -> bytes:

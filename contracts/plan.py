@@ -1,6 +1,6 @@
 """The plan: what one appliance shall hold, in which order, from where, and why.
 
-In S3: ``plans/latest`` names a version (`contracts.latestplan`); ``plans/{version}/{appliance}.json`` is one
+In S3: ``plans/latest`` names a version (`contracts.inforce`); ``plans/{version}/{appliance}.json`` is one
 appliance's, and ``plans/{version}/{appliance}.json.sig`` the planner's signature of its bytes: `contracts.signature`.
 """
 
@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from contracts import VERSION
 from contracts.catalog import Key, Version
-from contracts.documents import BadDocument, decode
+from contracts.documents import BadDocument, Sha256, decode
 from contracts.objectkey import MAX_OBJECT_BYTES
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 LATEST_KEY: Final = "plans/latest"
 MAX_PLAN_BYTES: Final = 256 << 20
 
-MAX_SIGNATURE_BYTES: Final = 4 << 10
-SIGNATURE_SUFFIX: Final = ".sig"
-
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z", description="of an appliance or a site")]
 HttpUrl = Annotated[
     str,
@@ -35,7 +32,6 @@ HttpUrl = Annotated[
         description="scheme, host and port, no path, such as http://192.0.2.10:8080",
     ),
 ]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 TimeZone = Annotated[str, Meta(max_length=64, description="IANA name, such as Europe/Berlin")]
 
 
@@ -109,11 +105,6 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_key(version: str, appliance: str) -> str:
     return f"plans/{version}/{appliance}.json"
-
-
-def signature_key(key: str) -> str:
-    """Where the signature of the document ``key`` stands."""
-    return key + SIGNATURE_SUFFIX
 
 
 def verified_plan(

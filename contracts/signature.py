@@ -2,8 +2,8 @@
 
 A signature is a JWS in compact form without its payload (RFC 7515 appendix F), Ed25519 over the exact bytes
 of the document, and stands beside it. It is verified before a byte of the document is parsed. What must never be
-seen with another's signature, as it moves, has its payload in the JWS. The private key is the planner's;
-appliances and steering hold public keys alone, several while one is replaced.
+seen with another's signature, as it moves, has its payload in the JWS. The private key is the planner's, and
+another the publisher's; appliances and steering hold public keys alone, several while one is replaced.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ class SignatureKeys:
         """From a JWK Set; raises ValueError when it holds no Ed25519 public key, or another kind."""
         return cls(KeyRing.ed25519_from_jwks(raw))
 
-    def verify(self, raw: bytes, signature: bytes, name: str) -> None:
-        """Returns when ``signature`` is that of ``raw`` by one of our keys; raises `BadDocument`."""
+    def verify(self, raw: bytes, signature: bytes, name: str, typ: str = TYP) -> None:
+        """Returns when ``signature`` is that of ``raw``, a document of the kind ``typ``, by one of our keys; raises
+        `BadDocument`.
+        """
         text = signature.strip()
         if _detached(text) is None:
             raise BadDocument(name, "its signature is not a detached JWS")
-        key = self._key_of(text, TYP, name)
+        key = self._key_of(text, typ, name)
         try:
             jws.deserialize_compact(text, key, payload=raw, algorithms=[ALGORITHM])
         except (JoseError, ValueError, TypeError):

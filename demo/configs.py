@@ -69,6 +69,7 @@ def write_steering(layout: Layout, origin: Origin) -> None:
             "fleet": str(layout.config("fleet")),
             "state_dir": str(layout.jwks.parent),
             "plan_key": str(layout.plan_keys),
+            "catalog_key": str(layout.catalog_keys),
             "origin": s3_section(layout, origin),
         },
     )
@@ -96,6 +97,7 @@ def write_appliance(layout: Layout, origin: Origin, box: Box) -> None:
             "workers": 1,
             "disks": [{"path": str(disk), "capacity_bytes": _DISK_BYTES} for disk in disks],
             "origin": s3_section(layout, origin),
+            "catalog_key": str(layout.catalog_keys),
             "auth": auth,
             # Whichever page one tries it with; an operator would name the pages of his playback services.
             "cors_origins": ["*"],
@@ -112,6 +114,7 @@ def write_appliance(layout: Layout, origin: Origin, box: Box) -> None:
         layout.config(f"fill-{box.id}"),
         {
             "origin": s3_section(layout, origin),
+            "catalog_key": str(layout.catalog_keys),
             "agent": {
                 "appliance": box.id,
                 "ingest_socket": str(layout.run_dir(box) / "ingest.sock"),
@@ -132,7 +135,12 @@ def write_planner(layout: Layout, origin: Origin) -> None:
             "planner": {"fleet": str(layout.config("fleet")), "signing_key": str(layout.plan_signing_key)},
             # Somebody sits there and waits: bits are cheap here, and seconds are not.
             # Three rungs and no trial encodes: one waits for them.
-            "publish": {"preset": "ultrafast", "per_title": False, "ladder": _LADDER},
+            "publish": {
+                "signing_key": str(layout.catalog_signing_key),
+                "preset": "ultrafast",
+                "per_title": False,
+                "ladder": _LADDER,
+            },
         },
     )
 

@@ -100,6 +100,15 @@ class Layout:
     def plan_keys(self) -> Path:
         return self.plan_signing_key.with_suffix(".jwks")
 
+    @property
+    def catalog_signing_key(self) -> Path:
+        """The publisher's, which another machine may be: made as the planner's."""
+        return self.root / "publisher" / "catalog-signing.jwk"
+
+    @property
+    def catalog_keys(self) -> Path:
+        return self.catalog_signing_key.with_suffix(".jwks")
+
     def config(self, program: str) -> Path:
         """The configuration file of ``steering``, ``fill``, ``oca-isp-a1``, ``fill-isp-a1``, ..."""
         return self.root / f"{program}.yaml"

@@ -1,4 +1,4 @@
-"""The command ``fill``: publish, unpublish, sweep, popularity, plan, init-key, run, status."""
+"""The command ``fill``: publish, unpublish, sign-catalog, sweep, popularity, plan, init-key, run, status."""
 
 from __future__ import annotations
 
@@ -33,15 +33,20 @@ from fill.filling import (
 from fill.publishing import (
     PUBLISH,
     PUBLISH_EXAMPLE,
+    SIGN,
+    SIGN_EXAMPLE,
     SWEEP,
     SWEEP_EXAMPLE,
     UNPUBLISH,
     UNPUBLISH_EXAMPLE,
     add_publish_arguments,
+    add_sign_arguments,
     publish_command,
+    sign_command,
     sweep_command,
     unpublish_command,
 )
+from fill.trust import planners_trust
 from fill.version import version_name
 
 DEFAULT_CONFIG: Final = "/etc/nearcast/fill.yaml"
@@ -79,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add_publish_arguments(add("publish", publish_command, PUBLISH, PUBLISH_EXAMPLE))
     removing = add("unpublish", unpublish_command, UNPUBLISH, UNPUBLISH_EXAMPLE)
     removing.add_argument("title", metavar="ID")
+    add_sign_arguments(add("sign-catalog", sign_command, SIGN, SIGN_EXAMPLE))
     sweeping = add("sweep", sweep_command, SWEEP, SWEEP_EXAMPLE)
     sweeping.add_argument("--dry-run", action="store_true", help="only say what would go")
     counting = add(
@@ -105,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "init-key",
         _init_key,
-        "Make the key that signs plans, unless there is one; show its public half.",
+        "Make the keys that sign plans and catalogs, unless there are any; show their public halves.",
         "fill init-key --config configs/fill.yaml",
     )
     add_run_arguments(add("run", run_command, RUN, RUN_EXAMPLE))
@@ -137,13 +143,15 @@ def _popularity(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is missing: install nearcast[planner]", Exit.USAGE) from error
     config = load_config(arguments.config)
-    fleet = load(Path(config.need_planner(arguments.config).fleet), Fleet)
+    planner = config.need_planner(arguments.config)
+    fleet = load(Path(planner.fleet), Fleet)
+    trust = planners_trust(config, planner, arguments.config)
     daemon_log.setup("fill", config.log_level)
     if arguments.backtest:
         if arguments.days < 1:
             raise CommandError(f"--days {arguments.days}: 1 or more is expected", Exit.USAGE)
-        return backtest(config, fleet, time.time(), arguments.days, as_json=arguments.json)
-    return forecast(config, fleet, time.time(), as_json=arguments.json)
+        return backtest(config, trust, fleet, time.time(), arguments.days, as_json=arguments.json)
+    return forecast(config, trust, fleet, time.time(), as_json=arguments.json)
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from contracts.plan import Name, TimeZone
-from contracts.signature import SignatureKeys
 from daemon.config import ConfigError, load
 from daemon.s3 import S3Config
 from fill.agent.backoff import Retry
@@ -23,6 +22,14 @@ DEFAULT_SOCKET: Final = "/run/nearcast/ingest.sock"
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    signing_key: (
+        Annotated[
+            str, Meta(pattern="^/", description="the publisher's private key: `fill init-key` makes it")
+        ]
+        | None
+    ) = None
+    require_signature: bool = True
+    """Without it, and without a key, catalogs are published unsigned: for a lab."""
     ladder: Annotated[tuple[Rung, ...], Meta(min_length=1, max_length=16)] = DEFAULT
     audio_bitrate_bps: Annotated[int, Meta(ge=16_000, le=512_000)] = 128_000
     segment_s: Annotated[int, Meta(ge=1, le=20)] = 4
@@ -67,7 +74,7 @@ class Planner(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
         | None
     ) = None
     require_signature: bool = True
-    """Without it, and without a key, plans are published unsigned: for a lab."""
+    """Without it, and without the keys, plans are published unsigned, and of unsigned catalogs: for a lab."""
 
     def rules(self) -> Rules:
         return Rules(**{name: getattr(self, name) for name in Rules.__struct_fields__})
@@ -123,7 +130,7 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[str, Meta(pattern="^/", description="JWK Set with the planner's public key")] | None
     ) = None
     require_signature: bool = True
-    """Without it, and without a key, plans are believed unsigned: for a lab."""
+    """Without it, and without the keys, plans and catalogs are believed unsigned: for a lab."""
     retry: Retry = Retry()
     windows: Annotated[tuple[Window, ...], Meta(max_length=64)] = ()
     """When to fill, by the site's clock; none is at any time. The example configuration has 03:00 to 07:00."""
@@ -150,6 +157,10 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: S3Config
+    catalog_key: (
+        Annotated[str, Meta(pattern="^/", description="JWK Set with the publisher's public key")] | None
+    ) = None
+    """Left out, the public half of `publish.signing_key` where there is one."""
     agent: Agent | None = None
     planner: Planner | None = None
     popularity: Popularity = Popularity()
@@ -171,20 +182,3 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> Config:
     return load(path, Config)
-
-
-def load_plan_keys(agent: Agent, path: Path) -> SignatureKeys | None:
-    """Whose plans the agent believes; None is anybody's. Raises `ConfigError`."""
-    if agent.plan_key is None:
-        if agent.require_signature:
-            raise ConfigError(
-                f"{path}: agent.plan_key: missing: the planner's public key, which `fill init-key` shows; "
-                "in a lab agent.require_signature: false believes unsigned plans"
-            )
-        return None
-    try:
-        return SignatureKeys.from_jwks(Path(agent.plan_key).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"agent.plan_key: {agent.plan_key}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"agent.plan_key: {agent.plan_key}: {error}") from None

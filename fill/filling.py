@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contracts.documents import BadDocument
@@ -29,9 +29,14 @@ from fill.agent.status import print_status
 from fill.agent.storekeeper import Storekeeper
 from fill.agent.tally import Summary
 from fill.agent.window import State, Window, at, jitter_s, shown
+from fill.catalog import CatalogReader, Trust
 from fill.config import Agent as AgentConfig
-from fill.config import load_config, load_plan_keys
+from fill.config import load_config
 from fill.stopping import WindowClosed, closed_by_sigterm
+from fill.trust import agents_trust, plan_keys
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 RUN: Final = "Fetch onto this appliance what its plan names."
 RUN_EXAMPLE: Final = "fill run --config configs/fill.yaml"
@@ -68,7 +73,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     agent = config.need_agent(arguments.config)
     daemon_log.setup("fill", config.log_level)
-    keys = load_plan_keys(agent, arguments.config)
+    keys, trust = plan_keys(agent, arguments.config), agents_trust(config, agent, arguments.config)
     # boto3 asks once: when to ask again is the agent's business.
     client = open_client(config.origin, attempts=1)
     # The storekeeper first: without it there is nothing to lock for.
@@ -81,10 +86,10 @@ def run_command(arguments: argparse.Namespace) -> int:
         _refuse_another(held.appliance, agent, arguments.config)
         orders = newest_orders(client, config.origin.bucket, held, parts.patience, keys)
         plan = orders.plan
-        work = Agent(client, config.origin.bucket, storekeeper, orders, parts)
+        work = Agent(client, config.origin.bucket, storekeeper, orders, parts, trust(held.catalog))
         if arguments.dry_run:
             _preview(work.preview(), agent.appliance, plan, as_json=arguments.json)
-            _judge_orders(orders)
+            _judge_words(orders, work.summary.catalog_refused)
             return Exit.DONE
         try:
             with closed_by_sigterm():
@@ -98,7 +103,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             _say(work.summary, agent.appliance, as_json=arguments.json)
             raise CommandError("stopped before the end; `fill run` goes on from here", Exit.PARTLY) from None
     _say(work.summary, agent.appliance, as_json=arguments.json)
-    _judge_orders(orders)
+    _judge_words(orders, work.summary.catalog_refused)
     _judge(work.summary, permit)
     return Exit.DONE
 
@@ -137,10 +142,15 @@ def _preview(moves: Sequence[Move], appliance: str, plan: Plan, *, as_json: bool
         print(f"and {len(moves) - _MOST_SHOWN} more: --json has them all")
 
 
-def _judge_orders(orders: Orders) -> None:
-    """Raises `CommandError` where others were refused."""
+def _judge_words(orders: Orders, catalog_refused: str) -> None:
+    """Raises `CommandError` where the bucket says another plan, or another catalog, and was not believed."""
+    said = []
     if orders.refused:
-        raise CommandError(f"{orders.refused}; plan {orders.plan.version}, which was in force, stays so")
+        said.append(f"{orders.refused}; plan {orders.plan.version}, which was in force, stays so")
+    if catalog_refused:
+        said.append(f"{catalog_refused}; the catalog that was in force stays so")
+    if said:
+        raise CommandError("; ".join(said))
 
 
 def _judge(summary: Summary, permit: Permit) -> None:
@@ -208,10 +218,19 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _catalog_refused(client: S3Client, bucket: str, trust: Trust, patience: Patience) -> str:
+    """Why `catalog/latest` is not to be obeyed; empty when it is. Raises `S3Error`."""
+    try:
+        CatalogReader(client, bucket, trust, patience.read).word()
+    except BadDocument as error:
+        return str(error)
+    return ""
+
+
 def status_command(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     agent = config.need_agent(arguments.config)
-    keys = load_plan_keys(agent, arguments.config)
+    keys, trust = plan_keys(agent, arguments.config), agents_trust(config, agent, arguments.config)
     with Storekeeper(agent.ingest_socket) as storekeeper:
         held = storekeeper.holdings()
     _refuse_another(held.appliance, agent, arguments.config)
@@ -222,7 +241,7 @@ def status_command(arguments: argparse.Namespace) -> int:
         client = open_client(config.origin, attempts=1)
         patience = Patience(agent.retry, time.sleep, random.random)
         orders = newest_orders(client, config.origin.bucket, held, patience, keys)
-        _judge_orders(orders)
+        _judge_words(orders, _catalog_refused(client, config.origin.bucket, trust(held.catalog), patience))
     except (S3Error, NoPlan, BadDocument, CommandError) as error:
         # What the appliance holds is true without S3 too: it is shown, and then the command fails.
         problem = error

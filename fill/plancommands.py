@@ -12,8 +12,9 @@ from contracts.fleet import Fleet
 from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from daemon.config import ConfigError, load
-from fill.config import Planner, load_config
-from fill.planning.signing import PlanSigner, make_key, public_path
+from fill.config import load_config
+from fill.signing import make_key, public_path
+from fill.trust import plan_signer, planners_trust
 
 if TYPE_CHECKING:
     from fill.planning.diff import SiteChange
@@ -46,15 +47,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def init_key(arguments: argparse.Namespace) -> int:
-    planner = load_config(arguments.config).need_planner(arguments.config)
-    if planner.signing_key is None:
-        raise ConfigError(f"{arguments.config}: planner.signing_key: missing: where the key is to stand")
-    path = Path(planner.signing_key)
-    document = make_key(path)
+    """Makes the key of each section that names one; both may name the same."""
+    config = load_config(arguments.config)
+    named = (
+        ("planner", config.planner.signing_key if config.planner is not None else None, "agent.plan_key"),
+        ("publish", config.publish.signing_key, "catalog_key"),
+    )
+    made = [
+        (section, Path(key), reader, make_key(Path(key))) for section, key, reader in named if key is not None
+    ]
+    if not made:
+        raise ConfigError(
+            f"{arguments.config}: planner.signing_key: missing, and publish.signing_key: where a key is to stand"
+        )
     if arguments.json:
-        print_json({"signing_key": str(path), "public_keys": str(public_path(path)), "jwks": document})
-    else:
-        print(f"{public_path(path)}: the public key; copy it to each appliance, as agent.plan_key names it")
+        told = {
+            section: {"signing_key": str(path), "public_keys": str(public_path(path)), "jwks": document}
+            for section, path, _, document in made
+        }
+        print_json(told)
+        return Exit.DONE
+    for _, path, reader, _ in made:
+        print(f"{public_path(path)}: the public key; copy it to each appliance, as {reader} names it")
     return Exit.DONE
 
 
@@ -68,7 +82,7 @@ def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
         raise CommandError(f"{error.name} is missing: install nearcast[planner]", Exit.USAGE) from error
     config = load_config(arguments.config)
     section = config.need_planner(arguments.config)
-    signer = _signer(section, arguments.config)
+    signer = plan_signer(section, arguments.config)
     daemon_log.setup("fill", config.log_level)
     try:
         if arguments.rollback is not None:
@@ -86,9 +100,11 @@ def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
             return _show_diff(changes, old, new, as_json=arguments.json)
         fleet = load(Path(section.fleet), Fleet)
         if arguments.explain is not None:
-            told = planning.explain_title(config.origin, fleet, signer, *arguments.explain)
+            trust = planners_trust(config, section, arguments.config)
+            told = planning.explain_title(config.origin, fleet, signer, trust, *arguments.explain)
             return _show_explanation(told, as_json=arguments.json)
-        planned = planning.plan_fleet(config.origin, fleet, section.rules(), signer, version, now)
+        trust = planners_trust(config, section, arguments.config)
+        planned = planning.plan_fleet(config.origin, fleet, section.rules(), signer, trust, version, now)
     except (planning.NothingPublished, BadPlan) as error:
         raise CommandError(str(error)) from error
     except planning.NoSuchThing as error:
@@ -98,18 +114,6 @@ def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
     else:
         _print(planned)
     return Exit.DONE
-
-
-def _signer(planner: Planner, path: Path) -> PlanSigner | None:
-    """Signs plans; None where they go unsigned. Raises `ConfigError`."""
-    if planner.signing_key is not None:
-        return PlanSigner.load(Path(planner.signing_key))
-    if planner.require_signature:
-        raise ConfigError(
-            f"{path}: planner.signing_key: missing: name a file, and `fill init-key` makes the key; "
-            "in a lab planner.require_signature: false publishes unsigned plans"
-        )
-    return None
 
 
 def _as_json(planned: Planned) -> dict[str, Any]:

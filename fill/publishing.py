@@ -18,9 +18,11 @@ from contracts.catalog import Country, Tags, Title
 from contracts.objectkey import BadKey, parse_title
 from daemon import log as daemon_log
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
+from daemon.config import ConfigError
 from daemon.s3 import open_client
 from fill.config import load_config
 from fill.stopping import WindowClosed, closed_by_sigterm
+from fill.trust import catalog_signing, publishers_trust
 from fill.version import version_name
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ UNPUBLISH = (
     "when it next reads the catalog. Its media stay in S3 until `fill sweep`."
 )
 UNPUBLISH_EXAMPLE = "fill unpublish tt0001 --config configs/fill.yaml"
+SIGN = (
+    "Sign the catalog that is in force anew: after the publisher's key was replaced, or when somebody else wrote "
+    "to catalog/latest; with --as-it-is one that nobody has signed."
+)
+SIGN_EXAMPLE = "fill sign-catalog --as-it-is --config configs/fill.yaml"
 SWEEP = "Remove media from S3 that have been in no catalog for publish.kept_days."
 SWEEP_EXAMPLE = "fill sweep --dry-run --config configs/fill.yaml"
 
@@ -78,6 +85,20 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--version",
+        metavar="VERSION",
+        help="go back to this catalog, whose index is signed: with its titles, and no others",
+    )
+    which.add_argument(
+        "--as-it-is",
+        action="store_true",
+        help="take the catalog without a signature: look first whether it is yours. Reads the entry of every title",
+    )
+
+
 def publish_command(arguments: argparse.Namespace) -> int:
     # Imported here: the agent runs on appliances, which have no encoder.
     try:
@@ -95,11 +116,12 @@ def publish_command(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     daemon_log.setup("fill", config.log_level)
     now = time.time()
+    signing = catalog_signing(config, arguments.config, now)
     try:
         with closed_by_sigterm():
             make = _maker(arguments, title, config.publish)
             version = version_name(now, secrets.token_bytes(3))
-            done = publish(config, make, title, terms, version=version, now=now)
+            done = publish(config, make, title, terms, signing=signing, version=version, now=now)
     except WindowClosed:
         raise CommandError(f"{title}: stopped before the end; publish it again") from None
     except (NotVideo, BadSubtitles, BadPackage) as error:
@@ -120,10 +142,11 @@ def unpublish_command(arguments: argparse.Namespace) -> int:
     now = time.time()
     bucket = config.origin.bucket
     version = version_name(now, secrets.token_bytes(3))
+    signing = catalog_signing(config, arguments.config, now)
     with closing(open_client(config.origin)) as client:
         try:
             with only_publisher(f"{config.origin.endpoint_url}/{bucket}", title):
-                index = remove_title(client, bucket, version, title, int(now))
+                index = remove_title(client, bucket, version, title, int(now), signing)
         except NotListed as error:
             raise CommandError(str(error)) from None
     removed = index is not None
@@ -139,6 +162,35 @@ def unpublish_command(arguments: argparse.Namespace) -> int:
     return Exit.DONE
 
 
+def sign_command(arguments: argparse.Namespace) -> int:
+    from fill.publish.sign import NothingToSign, sign_catalog
+
+    config = load_config(arguments.config)
+    daemon_log.setup("fill", config.log_level)
+    now = time.time()
+    signing = catalog_signing(config, arguments.config, now)
+    if signing is None:
+        raise ConfigError(f"{arguments.config}: publish.signing_key: missing: there is no key to sign with")
+    version = version_name(now, secrets.token_bytes(3))
+    with closing(open_client(config.origin)) as client:
+        try:
+            bucket, base = config.origin.bucket, arguments.version
+            done = sign_catalog(client, bucket, version, signing, base, as_it_is=arguments.as_it_is)
+        except NothingToSign as error:
+            raise CommandError(str(error)) from None
+    titles, removed = len(done.index.titles), len(done.index.removed)
+    if arguments.json:
+        told = {"catalog": version, "before": done.before, "titles": titles, "removed": removed}
+        print_json(told | {"refused": done.refused or None})
+        return Exit.DONE
+    if done.refused:
+        print(f"{done.refused}; it is replaced")
+    print(
+        f"catalog {version} is signed and in force: the {titles} titles of {done.before}, {removed} removed"
+    )
+    return Exit.DONE
+
+
 def sweep_command(arguments: argparse.Namespace) -> int:
     from fill.publish.sweep import sweep
 
@@ -146,9 +198,9 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     daemon_log.setup("fill", config.log_level)
     kept_days = config.publish.kept_days
     with closing(open_client(config.origin)) as client:
-        swept = sweep(
-            client, config.origin.bucket, kept_days * 86_400, time.time(), remove=not arguments.dry_run
-        )
+        trust = publishers_trust(config, arguments.config)
+        kept_s, remove = kept_days * 86_400, not arguments.dry_run
+        swept = sweep(client, config.origin.bucket, kept_s, time.time(), trust, remove=remove)
     if arguments.json:
         print_json({"removed": not arguments.dry_run} | asdict(swept))
         return Exit.DONE

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from contracts import catalog, placement, plan
-from contracts.catalog import CatalogIndex, Latest, TitleEntry, TitleRef
-from contracts.documents import BadDocument
+from contracts.catalog import Latest, TitleEntry, TitleRef
+from contracts.documents import MAX_SIGNATURE_BYTES, BadDocument, check_sha256, signature_key
+from contracts.inforce import Subject
 from contracts.plan import Plan
 from contracts.signature import SignatureKeys
 from daemon.s3 import S3Error, Trouble, explained, get, get_if_there
@@ -22,31 +23,34 @@ _ATTEMPTS: Final = 10
 
 
 def read_latest(client: S3Client, bucket: str, key: str) -> Latest | None:
-    """What ``key`` (a latest) names; None when it was never written. Raises `S3Error`, `BadDocument`."""
+    """What ``key`` (a latest) names, by anybody's word; None when it was never written. Raises `S3Error`, `BadDocument`."""
     raw = get_if_there(client, bucket, key, limit_bytes=catalog.MAX_LATEST_BYTES)
     return None if raw is None else catalog.decode_latest(raw, key)
 
 
-def read_in_force(client: S3Client, bucket: str) -> bytes | None:
-    """``plans/latest`` as it is; None when it was never written. Raises `S3Error`, `BadDocument` when it cannot be one."""
+def read_in_force(client: S3Client, bucket: str, subject: Subject) -> bytes | None:
+    """What says what is in force; None when it was never written. Raises `S3Error`, `BadDocument` when it cannot be it."""
     try:
-        return get_if_there(client, bucket, plan.LATEST_KEY, limit_bytes=catalog.MAX_LATEST_BYTES)
+        return get_if_there(client, bucket, subject.latest_key, limit_bytes=catalog.MAX_LATEST_BYTES)
     except S3Error as error:
         if error.trouble is Trouble.TOO_LARGE:
-            raise BadDocument(plan.LATEST_KEY, str(error)) from None
+            raise BadDocument(subject.latest_key, str(error)) from None
         raise
-
-
-def read_index(client: S3Client, bucket: str, version: str) -> CatalogIndex:
-    """The index of one catalog version. Raises `S3Error`, `BadDocument`."""
-    key = catalog.index_key(version)
-    return catalog.decode_index(get(client, bucket, key, limit_bytes=catalog.MAX_INDEX_BYTES), key)
 
 
 def read_entry(client: S3Client, bucket: str, ref: TitleRef) -> TitleEntry:
     """The entry that a line of the index names. Raises `S3Error`, `BadDocument`."""
-    raw = get(client, bucket, ref.entry, limit_bytes=catalog.MAX_ENTRY_BYTES)
-    return catalog.decode_entry(raw, ref.entry, ref.title)
+    return catalog.believed_entry(read_entry_bytes(client, bucket, ref), ref)
+
+
+def read_entry_bytes(client: S3Client, bucket: str, ref: TitleRef) -> bytes:
+    """An entry that nobody has looked at yet. Raises `S3Error`, `BadDocument` when it cannot be one."""
+    try:
+        return get(client, bucket, ref.entry, limit_bytes=catalog.entry_limit_bytes(ref))
+    except S3Error as error:
+        if error.trouble is Trouble.TOO_LARGE:
+            raise BadDocument(ref.entry, str(error)) from None
+        raise
 
 
 def read_plan(
@@ -70,11 +74,11 @@ def read_plan(
         return found
     name = placement.objects_key(version)
     raw = read(name, placement.MAX_OBJECTS_BYTES)
-    placement.check_sha256(raw, found.placement.objects, name)
+    check_sha256(raw, found.placement.objects, name, "plan")
     rows = placement.object_rows(placement.decode_objects(raw, name), name)
     name = placement.site_key(version, found.site)
     raw = read(name, placement.MAX_SITE_BYTES)
-    placement.check_sha256(raw, found.placement.site, name)
+    check_sha256(raw, found.placement.site, name, "plan")
     return placement.whole(found, rows, placement.decode_site(raw, name, version, found.site), name)
 
 
@@ -86,7 +90,7 @@ def _read_signed_plan(
     if keys is None:
         return plan.decode_plan(raw, key, appliance)
     try:
-        signature = read(plan.signature_key(key), plan.MAX_SIGNATURE_BYTES)
+        signature = read(signature_key(key), MAX_SIGNATURE_BYTES)
     except S3Error as error:
         if error.trouble is not Trouble.NO_OBJECT:
             raise

@@ -195,6 +195,7 @@ class Admin:
             for fault, count in upstream.faults.items():
                 faults.add_metric([upstream.name, fault], count)
         metrics += [received, faults, passed_over]
+        metrics += _catalog(status)
         if status.delivery is not None:
             metrics += _delivery_log(status.delivery)
         if status.routes is not None:
@@ -212,6 +213,21 @@ class Admin:
                 ),
             ]
         return metrics
+
+
+def _catalog(status: Status) -> list[Metric]:
+    return [
+        GaugeMetricFamily(
+            "oca_catalog_stale",
+            "1 while the newest catalog could not be read, or was not believed",
+            int(status.catalog_error is not None),
+        ),
+        GaugeMetricFamily(
+            "oca_catalog_refused_documents",
+            "Indexes and entries of the catalog that are not believed: `oca status` names them",
+            len(status.catalog_refused),
+        ),
+    ]
 
 
 def _players(players: Players | None) -> list[Metric]:

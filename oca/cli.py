@@ -161,6 +161,9 @@ def _status(arguments: argparse.Namespace) -> int:
         ("incomplete", status.incomplete),
         ("catalog", status.catalog or f"not read: {status.catalog_error}"),
     ]
+    if status.catalog and status.catalog_error:
+        rows.append(("newer catalog", f"not taken: {status.catalog_error}"))
+    rows += [("refused", why) for why in status.catalog_refused.values() if why != status.catalog_error]
     rows += [
         (f"steering {item.url}", item.error or item.state or "no answer yet") for item in status.steering
     ]

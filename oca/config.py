@@ -276,6 +276,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disks: Annotated[tuple[Disk, ...], Meta(min_length=1, max_length=128)]
     origin: S3Config | None = None
     """The catalog's bucket; without it there are http_origins alone."""
+    catalog_key: (
+        Annotated[str, Meta(pattern="^/", description="JWK Set with the publisher's public key")] | None
+    ) = None
+    """Catalogs that are not signed with it are refused."""
+    require_signed_catalog: bool = True
+    """Without it, and without a catalog_key, unsigned catalogs are believed: for a lab."""
     http_origins: Annotated[tuple[HttpOrigin, ...], Meta(max_length=64)] = ()
     http_cache: HttpCache = HttpCache()
     listen: str = "0.0.0.0:8080"
@@ -320,6 +326,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             split_address(address)
         if self.origin is None and not self.http_origins:
             raise ValueError("origin is missing: name the S3 bucket, or http_origins, or both")
+        if self.origin is not None and self.catalog_key is None and self.require_signed_catalog:
+            raise ValueError(
+                "catalog_key is missing: name the JWK Set with the publisher's public key, which `fill init-key` "
+                "shows, or set require_signed_catalog to false in a lab"
+            )
         if self.origin is None and self.delivery is not None:
             raise ValueError("delivery: there is no origin whose bucket the log could go to")
         prefixes = [origin.prefix for origin in self.http_origins]

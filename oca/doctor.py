@@ -8,12 +8,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import msgspec
 
 from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
+from contracts.inforce import CATALOGS, to_obey
 from contracts.token import CLOCK_SKEW_S, KeyRing
 from daemon.cli import CommandError, human_bytes
 from daemon.config import ConfigError
@@ -29,6 +31,7 @@ from oca.steeringtls import trust
 from oca.store.disklist import DiskList
 from oca.store.disks import Disk, DiskError
 from oca.store.diskstate import State as DiskState
+from oca.store.obeyed import Obeyed
 from oca.tier import Tier, tier_of
 from oca.trustedkeys import TrustedKeys
 
@@ -144,8 +147,15 @@ def _origin(config: Config) -> str:
     if config.origin is None:
         return "no bucket: HTTP origins alone"
     client = open_client(config.origin)
-    get(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
-    return f"s3://{config.origin.bucket}: the catalog can be read"
+    raw = get(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    obeyed = Obeyed.of(config)
+    word = to_obey(CATALOGS, raw, obeyed.keys, obeyed.word)
+    if obeyed.keys is None:
+        return (
+            f"s3://{config.origin.bucket}: the catalog can be read, and anybody's is believed: for a lab only"
+        )
+    age = timedelta(seconds=round(time.time()) - word.issued_at)
+    return f"s3://{config.origin.bucket}: catalog {word.version} was signed {age} ago"
 
 
 def _reachable(url: str, path: str, steering: Steering | None = None) -> str:

@@ -131,6 +131,9 @@ class Status(msgspec.Struct, frozen=True):
     upstreams: tuple[UpstreamStatus, ...]
     catalog: str | None
     catalog_error: str | None
+    catalog_refused: Annotated[
+        dict[str, str], Meta(description="what is wrong, by S3 key, with what of it is not believed")
+    ] = {}
     hits: Annotated[dict[str, ServedCount], Meta(description="by class of the disk")] = {}
     misses: Annotated[dict[str, ServedCount], Meta(description="by why the object was not here")] = {}
     moved_objects: Annotated[int, Meta(description="from one disk to another")] = 0

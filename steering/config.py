@@ -94,6 +94,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[str, Meta(pattern="^/", description="JWK Set with the planner's public key")] | None
     ) = None
     """Plans that are not signed with it are refused; without it they are believed as they are."""
+    catalog_key: (
+        Annotated[str, Meta(pattern="^/", description="JWK Set with the publisher's public key")] | None
+    ) = None
+    """Catalogs likewise: what is licensed where, and which objects a title has."""
     store: Store = Store()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

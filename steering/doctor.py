@@ -19,9 +19,9 @@ import msgspec
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from contracts import plan
-from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
-from contracts.latestplan import to_obey
+from contracts.catalog import MAX_LATEST_BYTES
+from contracts.inforce import CATALOGS, PLANS, Subject, to_obey
+from contracts.signature import SignatureKeys
 from contracts.token import CLOCK_SKEW_S
 from daemon.config import ConfigError
 from daemon.s3 import S3Error, get, get_if_there, open_client
@@ -30,7 +30,7 @@ from steering import keptcontent
 from steering.apikeys import load_api_keys
 from steering.certified import server_context
 from steering.config import Config, Tls
-from steering.content import load_plan_keys
+from steering.content import load_keys
 from steering.geo import GeoIp
 from steering.keys import Paths, Signer, load_private, load_public
 from steering.keyset import load_keyset, unsigned
@@ -66,7 +66,8 @@ def examine(config: Config, ca: str | None = None) -> list[Finding]:
         ("tls", lambda: check_tls(config)),
         ("store", lambda: _store(config)),
         ("origin", lambda: _origin(config)),
-        ("planner's key", lambda: _plan_key(config)),
+        ("planner's key", lambda: _plans(config)),
+        ("publisher's key", lambda: _catalogs(config)),
         ("geoip", lambda: _geoip(config)),
         ("proxy", lambda: _proxy(config)),
         (f"service {config.public_url}", lambda: _service(config.public_url, ca)),
@@ -204,24 +205,36 @@ def _store(config: Config) -> str:
 
 
 def _origin(config: Config) -> str:
-    get(open_client(config.origin), config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    """Whether the bucket answers; what is in it the next two say."""
+    key = CATALOGS.latest_key
+    get(open_client(config.origin), config.origin.bucket, key, limit_bytes=MAX_LATEST_BYTES)
     return f"s3://{config.origin.bucket}: the catalog can be read"
 
 
-def _plan_key(config: Config) -> str:
+def _plans(config: Config) -> str:
     if config.plan_key is None:
         return "plan_key is not set: whoever may write to the bucket says what appliances hold"
-    keys = load_plan_keys(Path(config.plan_key))
+    return _signed(config, PLANS, config.plan_key, load_keys("plan_key", config.plan_key))
+
+
+def _catalogs(config: Config) -> str:
+    if config.catalog_key is None:
+        return "catalog_key is not set: whoever may write to the bucket says what is licensed, and where"
+    return _signed(config, CATALOGS, config.catalog_key, load_keys("catalog_key", config.catalog_key))
+
+
+def _signed(config: Config, subject: Subject, path: str, keys: SignatureKeys | None) -> str:
+    """Whether what is in force is said by one of ``keys``, and is not older than what this steering obeys."""
     before = keptcontent.obeyed(
-        Path(config.state_dir) / keptcontent.FILE_NAME, keptcontent.source_for(config)
+        Path(config.state_dir) / keptcontent.FILE_NAME, keptcontent.source_for(config), subject
     )
     client, bucket = open_client(config.origin), config.origin.bucket
-    raw = get_if_there(client, bucket, plan.LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    raw = get_if_there(client, bucket, subject.latest_key, limit_bytes=MAX_LATEST_BYTES)
     if raw is None:
-        return f"{config.plan_key}; nothing is planned yet"
-    found = to_obey(raw, keys, before)
+        return f"{path}; no {subject.what} is in force yet"
+    found = to_obey(subject, raw, keys, before)
     age = timedelta(seconds=round(time.time()) - found.issued_at)
-    return f"{config.plan_key}; plan {found.version} was put in force {age} ago"
+    return f"{path}; {subject.what} {found.version} was put in force {age} ago"
 
 
 def _geoip(config: Config) -> str:

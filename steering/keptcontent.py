@@ -16,7 +16,8 @@ from typing import IO, Final, TypeVar
 import msgspec
 import xxhash
 
-from contracts.latestplan import InForce
+from contracts.catalog import TitleRef
+from contracts.inforce import InForce, Subject
 from daemon.durable import replacing
 from steering.config import Config
 from steering.content import Content
@@ -25,7 +26,7 @@ from steering.holdings import Title
 T = TypeVar("T")
 
 FILE_NAME: Final = "content.kept"
-VERSION: Final = 1
+VERSION: Final = 2
 _MAGIC: Final = b"nearcast content\n"
 _SOME: Final = 200
 """Records that are written as one: up to a megabyte, made in less than a millisecond."""
@@ -39,12 +40,14 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     catalog: str | None
     plan: str | None
     plan_issued_at: int = 0
+    catalog_issued_at: int = 0
 
 
 _Titles = list[tuple[str, Title, str]]
 _Planned = list[tuple[str, str, bytes]]
 _Numbers = list[tuple[str, int]]
 _Refused = list[tuple[str, str]]
+_Behind = list[tuple[TitleRef]]
 
 
 def source_of(*parts: str | bytes | None) -> str:
@@ -54,12 +57,14 @@ def source_of(*parts: str | bytes | None) -> str:
 
 def source_for(config: Config) -> str:
     """As `source_of` what a steering of this configuration reads; raises OSError."""
-    trusted = None if config.plan_key is None else Path(config.plan_key).read_bytes()
-    return source_of(config.origin.endpoint_url, config.origin.bucket, trusted)
+    trusted = [
+        None if path is None else Path(path).read_bytes() for path in (config.plan_key, config.catalog_key)
+    ]
+    return source_of(config.origin.endpoint_url, config.origin.bucket, *trusted)
 
 
-def obeyed(path: Path, source: str) -> InForce | None:
-    """The planner's word that was obeyed last, by the beginning of the file; None as `load`, or when it is unsigned."""
+def obeyed(path: Path, source: str, subject: Subject) -> InForce | None:
+    """The word that was obeyed last, by the beginning of the file; None as `load`, or when it is unsigned."""
     try:
         with path.open("rb") as plain:
             if plain.read(len(_MAGIC)) != _MAGIC:
@@ -69,7 +74,9 @@ def obeyed(path: Path, source: str) -> InForce | None:
         return None
     if (head.version, head.source) != (VERSION, source):
         return None
-    return Content(plan=head.plan, plan_issued_at=head.plan_issued_at).obeyed
+    return Content(
+        head.catalog, head.plan, plan_issued_at=head.plan_issued_at, catalog_issued_at=head.catalog_issued_at
+    ).obeyed(subject)
 
 
 def save(path: Path, content: Content, source: str) -> None:
@@ -80,12 +87,14 @@ def save(path: Path, content: Content, source: str) -> None:
         catalog=content.catalog,
         plan=content.plan,
         plan_issued_at=content.plan_issued_at,
+        catalog_issued_at=content.catalog_issued_at,
     )
     kinds: Sequence[Iterable[tuple[object, ...]]] = (
         ((name, title, content.entries[name]) for name, title in content.titles.items()),
         ((version, box, held) for (version, box), held in content.planned.items()),
         content.numbers.items(),
         content.refused.items(),
+        ((ref,) for ref in content.behind),
     )
     with replacing(path, mode=0o640) as plain:
         plain.write(_MAGIC)
@@ -118,6 +127,8 @@ def load(path: Path, source: str) -> Content | None:
                 numbers=dict(_taken(file, _Numbers)),
                 refused=dict(_taken(file, _Refused)),
                 plan_issued_at=head.plan_issued_at,
+                catalog_issued_at=head.catalog_issued_at,
+                behind=tuple(ref for (ref,) in _taken(file, _Behind)),
             )
             return content if plain.read() == file.digest.digest() else None
     except (OSError, EOFError, msgspec.MsgspecError, UnicodeDecodeError):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from contracts import placement, plan
-from contracts.documents import BadDocument
+from contracts import placement
+from contracts.documents import MAX_SIGNATURE_BYTES, BadDocument, check_sha256, signature_key
 from contracts.placement import SiteIndex, TitleShares
 from contracts.signature import SignatureKeys
 from daemon.s3 import S3Error, Trouble
@@ -51,7 +51,7 @@ class VersionPlans:
         if self._last is None or self._last[0] != site.site:
             name = placement.titles_key(self.version, site.site)
             raw = self._get(name, placement.MAX_SITE_BYTES)
-            placement.check_sha256(raw, site.titles, name)
+            check_sha256(raw, site.titles, name, "plan")
             shares = TitleShares.decode(raw, name, site.appliances, len(self.index.titles))
             self._last = site.site, shares
         return self._last[1]
@@ -60,7 +60,7 @@ class VersionPlans:
 def read_signature(get: Callable[[str, int], bytes], key: str) -> bytes:
     """The signature of a document; raises `BadDocument` when there is none, `S3Error`."""
     try:
-        return get(plan.signature_key(key), plan.MAX_SIGNATURE_BYTES)
+        return get(signature_key(key), MAX_SIGNATURE_BYTES)
     except S3Error as error:
         if error.trouble is Trouble.NO_OBJECT:
             raise BadDocument(key, "is not signed, and only signed plans are believed here") from None

@@ -35,7 +35,7 @@ from steering.apikeys import load_api_keys
 from steering.beatqueue import BeatQueue
 from steering.certified import server_context
 from steering.config import Config
-from steering.content import Content, ContentReader, load_plan_keys
+from steering.content import Content, ContentReader, load_trusted
 from steering.enrolling import Enrolling
 from steering.fastpath import FastPath, Handlers, close_quiet
 from steering.fleet import FleetView
@@ -84,8 +84,7 @@ def serve(config: Config) -> int:
         locate=None if geoip is None else geoip.locate,
         beat_s=config.heartbeat_interval_s,
     )
-    plan_keys = None if config.plan_key is None else load_plan_keys(Path(config.plan_key))
-    reader = ContentReader(config.origin, plan_keys)
+    reader = ContentReader(config.origin, load_trusted(config))
     tls = None if config.tls is None else server_context(config.tls)
     host, port = config.address
     try:
@@ -267,8 +266,10 @@ async def _read_content(
         await asyncio.sleep(config.content_refresh_s)
 
 
-def _version(content: Content) -> tuple[str | None, str | None, int, int]:
-    return content.catalog, content.plan, content.plan_issued_at, len(content.planned)
+def _version(content: Content) -> tuple[object, ...]:
+    """What differs where it is to be kept anew."""
+    issued = content.plan_issued_at, content.catalog_issued_at
+    return content.catalog, content.plan, issued, len(content.planned), content.behind
 
 
 def _content_read(api: Api, content: Content) -> None:

@@ -145,6 +145,8 @@ def running(root: Path, *, start: bool = True, **changes: object) -> Iterator[Ap
         "disks": [{"path": str(root / name), "capacity_bytes": 100_000_000} for name in ("disk1", "disk2")],
         # Nothing listens there: an appliance must serve what it has without its origin.
         "origin": {"bucket": "nowhere", "endpoint_url": "http://127.0.0.1:9"},
+        # What becomes of catalogs where signatures count: tests/component/oca/test_signed_catalog.py.
+        "require_signed_catalog": "catalog_key" in changes,
         "auth": {"required": False},
         "disk_retry_s": 3600,
         "cors_origins": ["*"],

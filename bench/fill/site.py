@@ -89,6 +89,7 @@ class Box:
             "run_dir": str(root / "run"),
             "disks": [{"path": str(root / "disk"), "capacity_bytes": capacity_bytes}],
             "origin": msgspec.to_builtins(origin.config),
+            "require_signed_catalog": False,
             "auth": {"required": False},
         } | settings
         (root / "oca.yaml").write_text(yaml.safe_dump(document))

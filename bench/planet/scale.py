@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bench.planet.world import Scale, encode_shares, make_fleet, make_table, taste
 from contracts import placement
-from contracts.documents import encode
+from contracts.documents import encode, sha256
 from contracts.fleet import Fleet, Site, Tier
 from contracts.placement import PlanIndex, TitleShares
 from contracts.plan import PlacementRef
@@ -22,7 +22,7 @@ from fill.planning.fleetplan import Task, plan_sites
 from fill.planning.planner import appliance_plans
 from fill.planning.report import SiteReport
 from fill.planning.rules import Rules
-from fill.planning.signing import PlanSigner
+from fill.signing import Signer
 
 _VERSION = "20260101T000000Z-000000"
 
@@ -43,11 +43,11 @@ def run_planet(scale: Scale, processes: int, seed: int) -> None:
         return found
 
     task = Task(table, Rules(), 1.79e9, _VERSION, demand, lambda site: None)
-    signer = PlanSigner(OKPKey.generate_key("Ed25519"))
+    signer = Signer(OKPKey.generate_key("Ed25519"))
     by_id = {site.id: site for site in sites}
     began, cpu = time.monotonic(), _cpu_s()
     objects = placement.encode_objects(objects_of(table, _VERSION, _VERSION))
-    digest = placement.sha256(objects)
+    digest = sha256(objects)
     written = {"objects, once": len(objects), "sites": 0, "titles, for steering": 0, "appliances": 0}
     held, reports, indexed, count = [], [], [], 0
     for documents, report in plan_sites(task, sites, processes):

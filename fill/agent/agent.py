@@ -37,6 +37,7 @@ from fill.agent.transfer import NotYet
 from fill.agent.view import View
 from fill.agent.work import Work, read_work
 from fill.agent.worklist import Worklist
+from fill.catalog import Trust
 from fill.s3documents import read_entry
 
 if TYPE_CHECKING:
@@ -98,8 +99,10 @@ class Agent:
         storekeeper: Storekeeper,
         orders: Orders,
         engine: Engine,
+        trust: Trust,
     ) -> None:
         self._client = client
+        self._trust = trust
         self._storekeeper = storekeeper
         self._bucket = bucket
         self._plan = plan = orders.plan
@@ -175,7 +178,9 @@ class Agent:
         return moves
 
     def _read_work(self) -> Work:
-        return read_work(self._client, self._bucket, self._plan, self._patience)
+        work = read_work(self._client, self._bucket, self._plan, self._patience, self._trust)
+        self.summary.catalog_refused = work.refused
+        return work
 
     def _read_entry(self, ref: TitleRef) -> TitleEntry:
         return self._patience.read(lambda: read_entry(self._client, self._bucket, ref))

@@ -44,6 +44,11 @@ def exposition(tally: Tally, view: View, sources_left_out: int, *, running: bool
             "1 where plans/latest was not believed and the plan of before was carried out",
             int(bool(done.latest_refused)),
         ),
+        (
+            "fill_catalog_refused",
+            "1 where catalog/latest was not believed and the catalog of before was filled from",
+            int(bool(done.catalog_refused)),
+        ),
         ("fill_updated_timestamp_seconds", "when this was written", view.at),
     )
     lines = []

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.documents import BadDocument
+from contracts.inforce import PLANS, InForce, to_obey
 from contracts.ingest import Holdings
-from contracts.latestplan import InForce, to_obey
 from contracts.plan import LATEST_KEY, Plan
 from contracts.signature import SignatureKeys
 from daemon.log import event
@@ -58,10 +58,10 @@ def newest_orders(
     """
     obeyed, refused = obeyed_before(held) if keys is not None else None, ""
     try:
-        raw = patience.read(lambda: read_in_force(client, bucket))
+        raw = patience.read(lambda: read_in_force(client, bucket, PLANS))
         if raw is None:
             raise NothingPlanned(f"s3://{bucket}/{LATEST_KEY}: nothing is planned yet; run `fill plan`")
-        found = to_obey(raw, keys, obeyed)
+        found = to_obey(PLANS, raw, keys, obeyed)
     except BadDocument as error:
         if obeyed is None:
             raise

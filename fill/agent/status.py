@@ -39,6 +39,9 @@ def print_status(held: Holdings, newest: str | None, view: View | None = None, n
     )
     if held.plan_issued_at:
         print(f"plan in force for {duration(now - held.plan_issued_at)}, by the planner's signature")
+    if held.catalog is not None:
+        age = duration(now - held.catalog.issued_at)
+        print(f"catalog {held.catalog.version} in force for {age}, by the publisher's signature")
     print(_run(view) if view is not None else "no fill is under way")
     if not held.incomplete:
         return

@@ -37,6 +37,8 @@ class Summary:
     """When the planner put the plan in force, seconds since 1970; 0: nobody's signature says so."""
     latest_refused: str = ""
     """Why this is not the plan that `plans/latest` names; empty when it is."""
+    catalog_refused: str = ""
+    """Why ``catalog`` is not the one that `catalog/latest` names; empty when it is."""
 
 
 @dataclass(slots=True)

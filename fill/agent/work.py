@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from contracts.plan import Plan, PlannedObject
 from daemon.log import event
 from daemon.s3 import S3Error, Trouble
 from fill.agent.backoff import Patience
-from fill.s3documents import read_entry, read_index, read_latest
+from fill.catalog import CatalogReader, Trust
+from fill.s3documents import read_entry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,6 +44,8 @@ class Work:
     """Titles that are not as they were when they were planned."""
     gone: tuple[str, ...] = ()
     """Planned keys whose title the catalog no longer has."""
+    refused: str = ""
+    """Why it is not the catalog that `catalog/latest` names; empty when it is."""
 
     @property
     def size(self) -> int:
@@ -54,15 +57,17 @@ class Work:
         return frozenset(title for title, ref in self.refs.items() if before.refs.get(title) != ref)
 
 
-def read_work(client: S3Client, bucket: str, plan: Plan, patience: Patience) -> Work:
-    """The work of ``plan`` by the newest catalog; raises `S3Error`, `BadDocument`, `NoCatalog`."""
-    latest = patience.read(lambda: read_latest(client, bucket, LATEST_KEY))
-    if latest is None:
+def read_work(client: S3Client, bucket: str, plan: Plan, patience: Patience, trust: Trust) -> Work:
+    """The work of ``plan`` by the newest catalog that is believed; raises `S3Error`, `BadDocument`, `NoCatalog`."""
+    reader = CatalogReader(client, bucket, trust, patience.read)
+    index, refused = reader.newest_or_obeyed()
+    if index is None:
         raise NoCatalog(f"s3://{bucket}/{LATEST_KEY}: does not exist, though plan {plan.version} does")
-    index = patience.read(lambda: read_index(client, bucket, latest.version))
+    if refused:
+        event(log, "latest catalog refused", logging.ERROR, why=refused, catalog_kept=index.version)
     before: CatalogIndex | None = index
-    if latest.version != plan.catalog:
-        before = _read_if_there(client, bucket, plan.catalog, patience)
+    if index.version != plan.catalog:
+        before = _read_if_there(reader, plan.catalog)
     # Only entries that may differ from the plan are read now: the others come one by one.
     entries: dict[str, TitleEntry] = {}
     for ref in suspects(plan, index, before):
@@ -71,12 +76,16 @@ def read_work(client: S3Client, bucket: str, plan: Plan, patience: Patience) -> 
         except BadDocument as error:
             # Its own title is left out when its turn comes; the others go on.
             event(log, "catalog entry refused", logging.DEBUG, why=str(error))
-    return resolve(plan, index, before, entries)
+    return replace(resolve(plan, index, before, entries), refused=refused)
 
 
-def _read_if_there(client: S3Client, bucket: str, version: str, patience: Patience) -> CatalogIndex | None:
+def _read_if_there(reader: CatalogReader, version: str) -> CatalogIndex | None:
     try:
-        return patience.read(lambda: read_index(client, bucket, version))
+        return reader.version(version)
+    except BadDocument as error:
+        # Sizes say then which titles are not as they were planned.
+        event(log, "the plan's catalog refused", logging.WARNING, why=str(error))
+        return None
     except S3Error as error:
         if error.trouble is not Trouble.NO_OBJECT:
             raise

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.catalog import Version
-from contracts.documents import encode
+from contracts.documents import encode, sha256
 from contracts.placement import (
     Objects,
     SiteIndex,
     SitePlacement,
     pack,
-    sha256,
     unpack,
 )
 from fill.planning.churn import Before

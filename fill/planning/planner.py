@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from contracts import placement
 from contracts import plan as plans
-from contracts.catalog import LATEST_KEY, MEDIA_PREFIX, TitleRef
-from contracts.documents import encode
+from contracts.catalog import LATEST_KEY, MEDIA_PREFIX, CatalogIndex, TitleRef
+from contracts.documents import encode, sha256, signature_key
 from contracts.fleet import Fleet, Site, Tier
 from contracts.placement import PlanIndex
 from contracts.plan import Peer, PlacementRef, Plan
 from daemon.s3 import S3Config, explained, open_client
+from fill.catalog import CatalogReader, Trust
 from fill.planning.diff import SiteChange, differences
 from fill.planning.documents import SiteDocuments, objects_of
 from fill.planning.explain import Explanation, explain
@@ -32,13 +33,13 @@ from fill.planning.latest import plan_believed, plan_named, put_in_force
 from fill.planning.previous import PublishedPlan, read_published
 from fill.planning.report import SiteReport
 from fill.planning.rules import Rules
-from fill.planning.signing import PlanSigner
 from fill.planning.table import ObjectTable
 from fill.planning.validate import check_sources
 from fill.planning.wanted import newest_first
 from fill.popularity import demand as demands
 from fill.popularity.documents import read_demand_version
-from fill.s3documents import put_document, read_entry, read_index, read_latest
+from fill.s3documents import put_document, read_entry, read_latest
+from fill.signing import Signer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -83,15 +84,21 @@ class PerProcess:
 
 
 def plan_fleet(
-    config: S3Config, fleet: Fleet, rules: Rules, signer: PlanSigner | None, version: str, now: float
+    config: S3Config,
+    fleet: Fleet,
+    rules: Rules,
+    signer: Signer | None,
+    trust: Trust,
+    version: str,
+    now: float,
 ) -> Planned:
-    """Publishes the plans of ``version`` and makes it the newest.
+    """Publishes the plans of ``version`` and makes it the newest; of a catalog by ``trust``.
 
-    Raises `NothingPublished`, `BadPlan`, `S3Error`, `BadDocument`; then the plan in force stays.
+    Raises `NothingPublished`, `BadPlan`, `S3Error`, `BadDocument`, OSError; then the plan in force stays.
     """
     clients = PerProcess(config)
     client, bucket = clients(), config.bucket
-    catalog, table = read_table(client, bucket)
+    catalog, table = read_table(client, bucket, trust)
     check_sources(table, list_media(client, bucket))
     demand = DemandSource.newest(clients, bucket, table)
     before = plan_in_force(clients, bucket, signer)
@@ -107,7 +114,7 @@ def plan_fleet(
     with ThreadPoolExecutor(_THREADS) as pool:
         publication = _Publication(client, bucket, signer, pool, fleet)
         objects = placement.encode_objects(objects_of(table, version, catalog))
-        digest = placement.sha256(objects)
+        digest = sha256(objects)
         publication.put(placement.objects_key(version), objects, "application/gzip")
         indexed = []
         for documents, report in plan_sites(task, fleet.sites, os.cpu_count() or 1):
@@ -121,12 +128,12 @@ def plan_fleet(
     return planned
 
 
-def read_table(client: S3Client, bucket: str) -> tuple[str, ObjectTable]:
-    """The newest catalog's version, and what is in it. Raises `NothingPublished`, `S3Error`, `BadDocument`."""
-    latest = read_latest(client, bucket, LATEST_KEY)
-    if latest is None:
+def read_table(client: S3Client, bucket: str, trust: Trust) -> tuple[str, ObjectTable]:
+    """The newest catalog's version, and what is in it. Raises `NothingPublished`, `S3Error`, `BadDocument`, OSError."""
+    index = CatalogReader(client, bucket, trust).newest()
+    if index is None:
         raise NothingPublished(f"s3://{bucket}/{LATEST_KEY}: nothing is published yet; run `fill publish`")
-    return latest.version, _catalog_of(client, bucket, latest.version)
+    return index.version, _table_of(client, bucket, index)
 
 
 def _few_at_a_time(
@@ -154,7 +161,7 @@ def list_media(client: S3Client, bucket: str) -> dict[str, int]:
     return found
 
 
-def plan_in_force(clients: PerProcess, bucket: str, signer: PlanSigner | None) -> PublishedPlan | None:
+def plan_in_force(clients: PerProcess, bucket: str, signer: Signer | None) -> PublishedPlan | None:
     """None when there is none that this planner would believe. Raises `S3Error`, `BadDocument`."""
     latest = plan_believed(clients(), bucket, signer)
     if latest is None:
@@ -203,7 +210,7 @@ class _Publication:
         self,
         client: S3Client,
         bucket: str,
-        signer: PlanSigner | None,
+        signer: Signer | None,
         pool: ThreadPoolExecutor,
         fleet: Fleet,
     ) -> None:
@@ -226,7 +233,7 @@ class _Publication:
         """``body``, and beside it its signature, if plans are signed."""
         self.put(key, body)
         if self._signer is not None:
-            self.put(plans.signature_key(key), self._signer.sign(body), "application/jose")
+            self.put(signature_key(key), self._signer.sign(body), "application/jose")
 
     def put_site(self, documents: SiteDocuments, version: str, catalog: str, objects: str) -> None:
         site = self._sites[documents.index.site]
@@ -268,7 +275,7 @@ def _parents(fleet: Fleet) -> tuple[Peer, ...]:
 
 
 def explain_title(
-    config: S3Config, fleet: Fleet, signer: PlanSigner | None, title: str, site: str
+    config: S3Config, fleet: Fleet, signer: Signer | None, trust: Trust, title: str, site: str
 ) -> Explanation:
     """Why ``title`` is where it is at ``site``, by the plan in force and the demand it was made from.
 
@@ -283,7 +290,9 @@ def explain_title(
         raise NothingPublished(
             f"s3://{config.bucket}/{plans.LATEST_KEY}: no plan of this planner is in force"
         )
-    held_of = _catalog_of(clients(), config.bucket, plan.index.catalog)
+    client = clients()
+    index = CatalogReader(client, config.bucket, trust).version(plan.index.catalog)
+    held_of = _table_of(client, config.bucket, index)
     held = plan.held_at(where, held_of)
     if held is None:
         raise NoSuchThing(f"site {site!r} is not in plan {plan.version}: run `fill plan`")
@@ -294,16 +303,13 @@ def explain_title(
         raise NoSuchThing(f"title {title!r} is not in catalog {plan.index.catalog}") from None
 
 
-def _catalog_of(client: S3Client, bucket: str, version: str) -> ObjectTable:
-    index = read_index(client, bucket, version)
+def _table_of(client: S3Client, bucket: str, index: CatalogIndex) -> ObjectTable:
     with ThreadPoolExecutor(_THREADS) as pool:
         # An entry holds a digest per slice, of which nothing is kept here: a few at a time.
         return ObjectTable.of(_few_at_a_time(pool, index.titles, lambda ref: read_entry(client, bucket, ref)))
 
 
-def diff_plans(
-    config: S3Config, rules: Rules, signer: PlanSigner | None, old: str, new: str
-) -> list[SiteChange]:
+def diff_plans(config: S3Config, rules: Rules, signer: Signer | None, old: str, new: str) -> list[SiteChange]:
     """What ``new`` changes of ``old``, by site. Raises `NoSuchThing`, `S3Error`, `BadDocument`."""
     clients = PerProcess(config)
     keys = signer.public() if signer is not None else None
@@ -317,7 +323,7 @@ def diff_plans(
 
 
 def roll_back(
-    config: S3Config, signer: PlanSigner | None, version: str | None, now: float
+    config: S3Config, signer: Signer | None, version: str | None, now: float
 ) -> tuple[str | None, str]:
     """Puts an earlier plan in force again, the one before when none is named; from which (None: what is in force
     is not believed) and to which.

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts import placement
-from contracts.documents import BadDocument
+from contracts.documents import MAX_SIGNATURE_BYTES, BadDocument, check_sha256, signature_key
 from contracts.fleet import Site
-from contracts.plan import MAX_SIGNATURE_BYTES, signature_key
 from contracts.signature import SignatureKeys
 from daemon.s3 import S3Error, Trouble, get
 from fill.planning.churn import Before
@@ -74,7 +73,7 @@ class PublishedPlan:
         """Key and size of every object it was made for."""
         name = placement.objects_key(self.version)
         raw = self._get(name, placement.MAX_OBJECTS_BYTES)
-        placement.check_sha256(raw, self.index.objects, name)
+        check_sha256(raw, self.index.objects, name, "plan")
         return placement.object_rows(placement.decode_objects(raw, name), name)
 
     def site(self, site: str) -> placement.SitePlacement | None:
@@ -84,7 +83,7 @@ class PublishedPlan:
             return None
         name = placement.site_key(self.version, site)
         raw = self._get(name, placement.MAX_SITE_BYTES)
-        placement.check_sha256(raw, known.placement, name)
+        check_sha256(raw, known.placement, name, "plan")
         return placement.decode_site(raw, name, self.version, site)
 
     def held_at(self, site: Site, table: ObjectTable) -> HeldAt | None:

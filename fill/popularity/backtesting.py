@@ -37,7 +37,7 @@ def run(work: Work, fleet: Fleet, today: datetime.date, days: int) -> Iterator[t
 
     Raises `NothingToCount`, `S3Error`, `BadDocument`, `EngineFailed`.
     """
-    catalog = newest_catalog(work.client, work.bucket)
+    catalog = newest_catalog(work)
     work.count(fleet, catalog, today)
     histories = work.histories(today)
     known = known_titles(catalog.titles, histories.days)

@@ -14,6 +14,7 @@ import numpy as np
 from contracts.catalog import LATEST_KEY, CatalogIndex, TitleRef, is_licensed
 from contracts.fleet import Fleet
 from contracts.objectkey import title_of
+from fill.catalog import CatalogReader, Trust
 from fill.config import Popularity
 from fill.popularity.counting import Counting, Room, days_before
 from fill.popularity.days import Days, Increment
@@ -26,7 +27,7 @@ from fill.popularity.forecast import History
 from fill.popularity.histories import Histories, Unit, units_of
 from fill.popularity.making import Rules, Table, Upcoming, renumbered, shares
 from fill.popularity.releases import Known, Scheduled
-from fill.s3documents import read_entry, read_index, read_latest
+from fill.s3documents import read_entry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,9 +60,15 @@ class Work:
     """
 
     def __init__(
-        self, client: S3Client, bucket: str, config: Popularity, new_version: Callable[[], str]
+        self,
+        client: S3Client,
+        bucket: str,
+        config: Popularity,
+        new_version: Callable[[], str],
+        trust: Trust | None = None,
     ) -> None:
         self.client = client
+        self.trust = trust or Trust()
         self.bucket = bucket
         self.config = config
         self.new_version = new_version
@@ -131,12 +138,12 @@ class Work:
         )
 
 
-def newest_catalog(client: S3Client, bucket: str) -> CatalogIndex:
-    """Raises `NothingToCount`, `S3Error`, `BadDocument`."""
-    latest = read_latest(client, bucket, LATEST_KEY)
-    if latest is None:
-        raise NothingToCount(f"s3://{bucket}/{LATEST_KEY}: nothing is published yet; run `fill publish`")
-    return read_index(client, bucket, latest.version)
+def newest_catalog(work: Work) -> CatalogIndex:
+    """Raises `NothingToCount`, `S3Error`, `BadDocument`, OSError."""
+    found = CatalogReader(work.client, work.bucket, work.trust).newest()
+    if found is None:
+        raise NothingToCount(f"s3://{work.bucket}/{LATEST_KEY}: nothing is published yet; run `fill publish`")
+    return found
 
 
 def make_table(work: Work, fleet: Fleet, today: datetime.date) -> Made:
@@ -144,7 +151,7 @@ def make_table(work: Work, fleet: Fleet, today: datetime.date) -> Made:
 
     Raises `NothingToCount`, `S3Error`, `BadDocument`, `EngineFailed`.
     """
-    catalog = newest_catalog(work.client, work.bucket)
+    catalog = newest_catalog(work)
     added = work.count(fleet, catalog, today)
     histories = work.histories(today)
     upcoming = _upcoming(work, catalog.titles, histories.days)

@@ -11,6 +11,7 @@ from typing import Any
 from contracts.fleet import Fleet
 from daemon.cli import CommandError, Exit, human_bytes, print_json, print_table
 from daemon.s3 import open_client
+from fill.catalog import Trust
 from fill.config import Config
 from fill.popularity.backtest import ERRORS, HITS, Score
 from fill.popularity.command import AlreadyCounting, Made, NothingToCount, Work, make_table
@@ -21,10 +22,10 @@ from fill.popularity.queries import Outcome
 from fill.version import version_name
 
 
-def forecast(config: Config, fleet: Fleet, now: float, *, as_json: bool) -> int:
+def forecast(config: Config, trust: Trust, fleet: Fleet, now: float, *, as_json: bool) -> int:
     today = _day_of(now)
     try:
-        with _work(config) as work:
+        with _work(config, trust) as work:
             made = make_table(work, fleet, today)
     except (NothingToCount, EngineFailed) as error:
         raise CommandError(str(error)) from error
@@ -36,9 +37,9 @@ def forecast(config: Config, fleet: Fleet, now: float, *, as_json: bool) -> int:
     return Exit.DONE
 
 
-def _work(config: Config) -> Work:
+def _work(config: Config, trust: Trust) -> Work:
     try:
-        return Work(open_client(config.origin), config.origin.bucket, config.popularity, _new_version)
+        return Work(open_client(config.origin), config.origin.bucket, config.popularity, _new_version, trust)
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is missing: install nearcast[spark]", Exit.USAGE) from error
     except (AlreadyCounting, EngineFailed) as error:
@@ -139,11 +140,11 @@ def _tell_places(made: Made) -> None:
         )
 
 
-def backtest(config: Config, fleet: Fleet, now: float, days: int, *, as_json: bool) -> int:
+def backtest(config: Config, trust: Trust, fleet: Fleet, now: float, days: int, *, as_json: bool) -> int:
     from fill.popularity.backtesting import run
 
     try:
-        with _work(config) as work:
+        with _work(config, trust) as work:
             found = list(run(work, fleet, _day_of(now), days))
     except (NothingToCount, EngineFailed) as error:
         raise CommandError(str(error)) from error

@@ -15,10 +15,11 @@ from msgspec import structs
 from contracts.catalog import CatalogObject, Country, TitleEntry
 from daemon.cli import CommandError
 from daemon.s3 import open_client
+from fill.catalog import Trust
 from fill.config import Config, Publish
 from fill.progress import Meter, meter
 from fill.publish.choose import choose_encodes
-from fill.publish.index import write_catalog
+from fill.publish.index import Signing, write_catalog
 from fill.publish.package import DASH, HLS, Spent, make_package
 from fill.publish.probe import probe
 from fill.publish.source import Text
@@ -81,6 +82,7 @@ def publish(
     title: str,
     terms: Terms,
     *,
+    signing: Signing | None,
     version: str,
     now: float,
 ) -> Published:
@@ -92,7 +94,7 @@ def publish(
     bucket = config.origin.bucket
     with closing(open_client(config.origin)) as client, only_publisher(_where(config), title):
         # Before the hours of encoding: S3 that does not answer, or refuses the secret, is found out here.
-        previous = _previous(client, bucket, title, terms)
+        previous = _previous(client, bucket, title, terms, signing.trust if signing is not None else Trust())
         with tempfile.TemporaryDirectory(prefix="fill-publish-") as folder:
             content = make(Path(folder))
             described = [describe(title, item, int(now)) for item in content.files]
@@ -101,7 +103,7 @@ def publish(
                 files = list(zip(content.files, described, strict=True))
                 upload_media(client, bucket, files, _added_up(bar))
         entry = title_entry(title, content, described, terms, previous, now)
-        index = write_catalog(client, bucket, version, entry)
+        index = write_catalog(client, bucket, version, entry, signing)
     return Published(version, entry, len(index.titles), content)
 
 
@@ -120,10 +122,10 @@ def from_source(path: Path, texts: tuple[Text, ...], settings: Publish) -> Calla
     return make
 
 
-def _previous(client: S3Client, bucket: str, title: str, terms: Terms) -> TitleEntry | None:
+def _previous(client: S3Client, bucket: str, title: str, terms: Terms, trust: Trust) -> TitleEntry | None:
     """The entry that this one replaces, which mends it where it is lost; raises `CommandError`."""
     try:
-        return read_previous(client, bucket, title)
+        return read_previous(client, bucket, title, trust)
     except EntryLost as error:
         if terms.countries is AS_BEFORE:
             raise CommandError(

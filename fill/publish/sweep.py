@@ -19,8 +19,9 @@ from contracts import catalog
 from contracts.catalog import TitleRef
 from contracts.objectkey import title_of
 from daemon.s3 import explained
+from fill.catalog import CatalogReader, Trust
 from fill.publish.turn import only_publisher
-from fill.s3documents import read_entry, read_index, read_latest
+from fill.s3documents import read_entry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,13 +46,12 @@ class Swept:
     """Objects that no catalog names, and that are kept for a while yet."""
 
 
-def sweep(client: S3Client, bucket: str, kept_s: float, now: float, *, remove: bool) -> Swept:
-    """What went; with ``remove`` false, what would go. Raises `S3Error`, `BadDocument`, `CommandError`."""
+def sweep(client: S3Client, bucket: str, kept_s: float, now: float, trust: Trust, *, remove: bool) -> Swept:
+    """What went; with ``remove`` false, what would go. Raises `S3Error`, `BadDocument`, `CommandError`, OSError."""
     swept = Swept()
-    latest = read_latest(client, bucket, catalog.LATEST_KEY)
-    if latest is None:
+    index = CatalogReader(client, bucket, trust).newest()
+    if index is None:
         return swept  # what is there is on its way into the first catalog
-    index = read_index(client, bucket, latest.version)
     removed = {gone.title: gone.removed_at for gone in index.removed}
     refs = {ref.title: ref for ref in index.titles}
     where = f"{client.meta.endpoint_url}/{bucket}"

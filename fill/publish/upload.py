@@ -22,8 +22,9 @@ from contracts.catalog import CatalogObject, Kind, TitleEntry
 from contracts.documents import BadDocument
 from contracts.objectkey import SLICE_BYTES, digest
 from daemon.s3 import S3Error
+from fill.catalog import CatalogReader, Trust
 from fill.publish.put import is_there, put_file
-from fill.s3documents import etag_of, read_entry, read_index, read_latest
+from fill.s3documents import etag_of, read_entry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -93,14 +94,13 @@ class EntryLost(Exception):
     """The catalog lists the title, and its entry is not there or cannot be believed."""
 
 
-def read_previous(client: S3Client, bucket: str, title: str) -> TitleEntry | None:
+def read_previous(client: S3Client, bucket: str, title: str, trust: Trust) -> TitleEntry | None:
     """The title as it is published now; None where it is not.
 
-    Raises `EntryLost`, `S3Error`, and `BadDocument` where the catalog as a whole cannot be believed.
+    Raises `EntryLost`, `S3Error`, OSError, and `BadDocument` where the catalog as a whole cannot be believed.
     """
-    latest = read_latest(client, bucket, catalog.LATEST_KEY)
-    titles = () if latest is None else read_index(client, bucket, latest.version).titles
-    ref = next((item for item in titles if item.title == title), None)
+    index = CatalogReader(client, bucket, trust).newest()
+    ref = next((item for item in (index.titles if index is not None else ()) if item.title == title), None)
     if ref is None:
         return None
     try:

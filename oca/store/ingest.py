@@ -13,6 +13,7 @@ import msgspec
 from contracts import VERSION, ingest
 from contracts.framing import HEADER_BYTES, BadFrame, pack, payload_length
 from contracts.heartbeat import AUDIENCE
+from contracts.inforce import InForce
 from contracts.ingest import Refusal
 from daemon.log import event
 from oca.store.incomplete import Corrupt, Incomplete
@@ -24,7 +25,8 @@ log = logging.getLogger("oca.store.ingest")
 
 class IngestServer:
     """``on_adopt`` is told the plan before it is in force, in a thread, to remember it over a restart; it may raise
-    OSError. ``identify`` makes a token out to an appliance.
+    OSError. ``identify`` makes a token out to an appliance;
+    ``obeyed`` says which catalog is.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class IngestServer:
         store: Store,
         on_adopt: Callable[[ingest.Adopt], None],
         identify: Callable[[str], str] | None = None,
+        obeyed: Callable[[], InForce | None] = lambda: None,
     ) -> None:
         self._store = store
         self._on_adopt = on_adopt
         self._identify = identify
+        self._obeyed = obeyed
 
     async def listen(self, path: Path) -> asyncio.Server:
         path.unlink(missing_ok=True)
@@ -77,7 +81,7 @@ class IngestServer:
             )
         if isinstance(request, ingest.Token):
             return self._token(request.audience)
-        return holdings(self._store)
+        return holdings(self._store, self._obeyed())
 
     def _token(self, audience: str) -> ingest.Reply:
         # Steering is told of us by the heartbeat alone.
@@ -174,7 +178,7 @@ class IngestServer:
         return ingest.Committed()
 
 
-def holdings(store: Store) -> ingest.Holdings:
+def holdings(store: Store, catalog: InForce | None = None) -> ingest.Holdings:
     """What the store has, beside what its plan wants."""
     held_objects, held_bytes = store.index.in_plan()
     total_bytes = sum(entry.size for entry in store.index)
@@ -191,4 +195,5 @@ def holdings(store: Store) -> ingest.Holdings:
             ingest.Incomplete(key, item.item.size, item.verified) for key, item in store.incomplete.items()
         ),
         plan_issued_at=store.plan_issued_at,
+        catalog=catalog,
     )

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
-import msgspec
 from aiohttp import web
 
 from contracts import ingest
 from contracts.catalog import CatalogObject
 from contracts.objectkey import title_of
-from daemon.durable import replace_file, sync_folder
 from daemon.log import event
 from oca.admin import Admin
 from oca.config import Config
@@ -43,7 +41,9 @@ from oca.store.ingest import IngestServer
 from oca.store.joining import Joining
 from oca.store.leaving import leave
 from oca.store.mover import Mover
+from oca.store.obeyed import Obeyed
 from oca.store.operations import Operations
+from oca.store.planfile import PlanFile
 from oca.store.pull import Puller
 from oca.store.scrubber import Scrubber
 from oca.store.served import Cause, served
@@ -97,7 +97,8 @@ class Storekeeper:
         upstreams: list[Upstream] = [ParentUpstream(parent, identity, http) for parent in config.parents]
         if isinstance(origin, OriginUpstream):
             upstreams.append(origin)
-        self.catalog = CatalogView(origin, time.monotonic, self._changed, self._removed)
+        obeyed = Obeyed.of(config)
+        self.catalog = CatalogView(origin, obeyed, time.monotonic, self._changed, self._removed)
         self.joining.on_joined.append(lambda _: self._removed(self.catalog.removed))
         self.puller = Puller(
             self.store, self.catalog, upstreams, config.pull, time.monotonic, secrets.SystemRandom()
@@ -119,8 +120,12 @@ class Storekeeper:
             self.links.shared = shared_cache(
                 config, identity, lambda: self.store.disks, self.http, tally, self.links.tell
             )
+        self._plan_file = PlanFile(Path(config.state_dir))
         self.ingest = IngestServer(
-            self.store, self._remember_plan, lambda audience: identity.token(audience, time.time())
+            self.store,
+            self._plan_file.remember,
+            lambda audience: identity.token(audience, time.time()),
+            lambda: obeyed.word,
         )
         self.heart = Heart(config.steering, identity, http, self.status, self.store.index, self.links.revoke)
         self.keys = TrustedKeys(config)
@@ -144,7 +149,6 @@ class Storekeeper:
         if self.delivery is not None:
             self.links.touched.append(self.delivery.touched)
         self._rates: list[tuple[float, int]] = []
-        self._plan_file = Path(config.state_dir) / "plan.msgpack"
 
     async def run(self, admin_socket: socket.socket, ready: int) -> None:
         """Serves until SIGTERM or SIGINT; writes a byte to the descriptor ``ready`` once it does."""
@@ -272,21 +276,9 @@ class Storekeeper:
             if begun is not None and begun.item.etag != item.etag:
                 self.store.abandon(begun)
 
-    def _remember_plan(self, plan: ingest.Adopt) -> None:
-        """In a thread. Raises OSError."""
-        replace_file(self._plan_file, ingest.encode(plan), mode=0o640)
-        sync_folder(self._plan_file.parent)
-
     def _recall_plan(self) -> None:
-        try:
-            plan = ingest.decode_request(self._plan_file.read_bytes())
-        except FileNotFoundError:
-            return
-        except (OSError, msgspec.MsgspecError) as error:
-            # The agent sends it again at its next run; until then nothing is pinned.
-            event(log, "plan not recalled", logging.WARNING, why=str(error))
-            return
-        if isinstance(plan, ingest.Adopt):
+        plan = self._plan_file.recall()
+        if plan is not None:
             planned = {item.key: item.size for item in plan.objects}
             self.store.adopt(plan.version, planned, plan.issued_at)
 
@@ -329,6 +321,7 @@ class Storekeeper:
             ),
             catalog=self.catalog.version,
             catalog_error=self.catalog.error,
+            catalog_refused=self.catalog.refused,
             moved_objects=self.mover.moved_objects,
             moved_bytes=self.mover.moved_bytes,
             delivery=self.delivery.status() if self.delivery is not None else None,

@@ -20,9 +20,11 @@ import pytest
 import yaml
 
 from contracts.fleet import PublicKey
+from contracts.inforce import InForce
 from daemon.s3 import S3Config
 from demo.origin import OriginServer
-from fill.publish.index import write_catalog
+from fill.catalog import CatalogReader, Trust
+from fill.publish.index import Signing, write_catalog
 from fill.publish.upload import Finished, describe, upload_media
 from fill.version import version_name
 from oca.store.disks import Disk, mark
@@ -35,7 +37,7 @@ from tests.waiting import PATIENCE_S
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-from contracts.catalog import TitleEntry
+from contracts.catalog import CatalogIndex, TitleEntry
 
 APPLIANCE = "isp-a1"
 
@@ -54,7 +56,9 @@ class StorekeeperThread:
         self._thread.start()
         joining = Joining(self.store, time.monotonic, 3600)
         asyncio.run_coroutine_threadsafe(joining.open(), self._loop).result(PATIENCE_S)
-        server = IngestServer(self.store, lambda _: None)
+        self.obeyed: InForce | None = None
+        """Which catalog it obeys, as one that reads the bucket would say."""
+        server = IngestServer(self.store, lambda _: None, obeyed=lambda: self.obeyed)
         self._server = asyncio.run_coroutine_threadsafe(server.listen(self.socket), self._loop).result(
             PATIENCE_S
         )
@@ -88,6 +92,8 @@ class Setup:
     config: S3Config
     client: S3Client
     origin: OriginServer
+    signing: Signing | None = None
+    """Of the catalog; tests forge catalogs, and without it they are believed."""
 
     def write_config(
         self,
@@ -112,7 +118,7 @@ class Setup:
                 "require_signature": False,
             },
             "planner": {"fleet": str(self.folder / "fleet.yaml"), "require_signature": False},
-            "publish": {"preset": "ultrafast"},
+            "publish": {"preset": "ultrafast", "require_signature": False},
         }
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(document))
@@ -147,7 +153,7 @@ class Setup:
             title, now, 1.0, objects, f"{title}/master.m3u8", f"{title}/manifest.mpd", countries
         )
         version = version_name(now, secrets.token_bytes(3))
-        write_catalog(self.client, self.config.bucket, version, entry)
+        write_catalog(self.client, self.config.bucket, version, entry, self.signing)
         return data
 
     def plan(self, capacity_bytes: int = 10**9) -> dict[str, Any]:
@@ -156,6 +162,11 @@ class Setup:
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+
+def read_index(client: S3Client, bucket: str, version: str) -> CatalogIndex:
+    """As whoever has no key reads it."""
+    return CatalogReader(client, bucket, Trust()).version(version)
 
 
 def command(*arguments: str | Path) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from contracts.catalog import CatalogIndex, TitleEntry
 from daemon.cli import Exit
-from fill.s3documents import read_entry, read_index, read_latest
-from tests.component.fill.conftest import Setup, fill, last_line
+from fill.s3documents import read_entry, read_latest
+from tests.component.fill.conftest import Setup, fill, last_line, read_index
 from tests.component.fill.test_publish_upload import _picture, clip
 
 

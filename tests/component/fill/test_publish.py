@@ -19,8 +19,8 @@ import pytest
 from contracts.objectkey import SLICE_BYTES, digest
 from daemon.cli import Exit
 from demo.origin import OriginServer
-from fill.s3documents import read_entry, read_index, read_latest
-from tests.component.fill.conftest import Setup, command, fill, last_line, make_setup
+from fill.s3documents import read_entry, read_latest
+from tests.component.fill.conftest import Setup, command, fill, last_line, make_setup, read_index
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -20,6 +20,7 @@ from botocore.config import Config
 from contracts.catalog import CatalogIndex, TitleEntry
 from daemon.cli import CommandError
 from daemon.s3 import S3Error
+from fill.catalog import Trust
 from fill.publish.index import write_catalog
 from fill.publish.put import PART_BYTES, is_there, put_file
 from fill.publish.turn import only_publisher
@@ -30,8 +31,8 @@ from fill.publish.upload import (
     read_previous,
     upload_media,
 )
-from fill.s3documents import read_entry, read_index, read_latest
-from tests.component.fill.conftest import Setup, fill, last_line
+from fill.s3documents import read_entry, read_latest
+from tests.component.fill.conftest import Setup, fill, last_line, read_index
 from tests.component.fill.test_publish import _picture, clip
 from tests.waiting import PATIENCE_S
 
@@ -160,7 +161,7 @@ def made(setup: Setup, title: str, data: bytes, now: int = 1000) -> TitleEntry:
     (folder / "video.mp4").write_bytes(data)
     (folder / "master.m3u8").write_text("#EXTM3U\n")
     files = [Finished(folder / name, name) for name in ("video.mp4", "master.m3u8")]
-    previous = read_previous(setup.client, setup.config.bucket, title)
+    previous = read_previous(setup.client, setup.config.bucket, title, Trust())
     described = keep_times([describe(title, item, now) for item in files], previous)
     upload_media(setup.client, setup.config.bucket, list(zip(files, described, strict=True)), lambda _: None)
     return TitleEntry(title, now, 1.0, tuple(described), f"{title}/master.m3u8", f"{title}/master.m3u8")

@@ -11,11 +11,12 @@ import pytest
 import yaml
 from joserfc.jwk import OKPKey
 
-from contracts.documents import encode
-from contracts.latestplan import TYP, InForce, LatestPlan, latest_document
+from contracts.inforce import PLANS, InForce, SignedLatest
 from contracts.plan import LATEST_KEY
 from daemon.cli import Exit
-from fill.planning.signing import PlanSigner
+from fill.catalog import Trust
+from fill.publish.index import Signing
+from fill.signing import Signer, make_key, signed_latest
 from tests.appliance import running
 from tests.component.fill.conftest import APPLIANCE, Setup, StorekeeperThread, fill, last_line
 from tests.processes import below, with_role
@@ -37,6 +38,11 @@ def _signed(setup: Setup, **agent: Any) -> Path:
     key = setup.folder / "planner" / "plan-signing.jwk"
     agent |= {"plan_key": str(key.with_suffix(".jwks"))}
     config = _config(setup, agent, {"signing_key": str(key)})
+    # The catalog is signed too, with the same key.
+    config.write_text(config.read_text() + f"catalog_key: {agent['plan_key']}\n")
+    make_key(key)
+    signer = Signer.load(key)
+    setup.signing = Signing(signer, Trust(signer.public()), 1000)
     setup.publish_bytes("tt1", 10)
     setup.write_fleet()
     for command in ("init-key", "plan"):
@@ -60,7 +66,7 @@ def _put_latest(setup: Setup, raw: bytes) -> None:
 
 
 def _says(raw: bytes) -> InForce:
-    return msgspec.json.decode(raw, type=LatestPlan)
+    return msgspec.json.decode(raw, type=SignedLatest)
 
 
 def test_a_signed_plan_is_carried_out(setup: Setup, storekeeper: StorekeeperThread) -> None:
@@ -81,10 +87,11 @@ def test_a_plan_that_somebody_else_wrote_is_refused(
     elif forgery == "no signature":
         setup.client.delete_object(Bucket=bucket, Key=key + ".sig")
     else:
-        key, stranger = LATEST_KEY, PlanSigner(OKPKey.generate_key("Ed25519"))
+        key, stranger = LATEST_KEY, Signer(OKPKey.generate_key("Ed25519"))
         statement = InForce(_says(_latest(setup)).version, 1 << 33)
-        signed = "" if forgery == "unsigned latest" else stranger.enclose(encode(statement), TYP)
-        _put_latest(setup, latest_document(statement, signed))
+        _put_latest(
+            setup, signed_latest(PLANS, statement, None if forgery == "unsigned latest" else stranger)
+        )
     done = fill("run", "--config", config)
     assert done.returncode == Exit.FAILED
     said = {
@@ -150,7 +157,7 @@ def test_a_latest_that_the_planner_did_not_sign_is_replaced_by_its_next(
 ) -> None:
     config = _signed(setup)
     version = _says(_latest(setup)).version
-    _put_latest(setup, latest_document(InForce(version, 1 << 33), ""))
+    _put_latest(setup, signed_latest(PLANS, InForce(version, 1 << 33), None))
     done = fill("plan", "--rollback", "--config", config)
     assert done.returncode == Exit.FAILED
     assert "plans/latest: is not signed" in last_line(done)

@@ -19,11 +19,11 @@ from contracts import plan as plans
 from contracts.catalog import LATEST_KEY
 from contracts.objectkey import SLICE_BYTES
 from contracts.plan import Peer, Plan, PlannedObject
-from fill.s3documents import put_document, read_entry, read_index, read_latest
+from fill.s3documents import put_document, read_entry, read_latest
 from oca.identity import Identity
 from oca.objectfile import complete_path
 from tests.appliance import Appliance, running
-from tests.component.fill.conftest import Setup, command
+from tests.component.fill.conftest import Setup, command, read_index
 from tests.component.fill.proxy import Proxy
 
 MIB = 1 << 20

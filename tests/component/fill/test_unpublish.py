@@ -8,10 +8,11 @@ import time
 import pytest
 
 from daemon.cli import Exit
+from fill.catalog import Trust
 from fill.publish.index import NotListed, remove_title
 from fill.publish.sweep import sweep
-from fill.s3documents import read_index, read_latest
-from tests.component.fill.conftest import Setup, fill, last_line
+from fill.s3documents import read_latest
+from tests.component.fill.conftest import Setup, fill, last_line, read_index
 
 DAY_S = 86_400
 
@@ -71,15 +72,15 @@ def test_media_go_once_they_were_in_no_catalog_for_long_enough_and_no_others(set
     _removed(setup, "tt1", int(now) + 5 * DAY_S)
     left_over = {"tt2/old/video.mp4", "tt3/video.mp4"}
 
-    early = sweep(setup.client, bucket, 7 * DAY_S, now + DAY_S, remove=True)
+    early = sweep(setup.client, bucket, 7 * DAY_S, now + DAY_S, Trust(), remove=True)
     assert (early.objects, early.waiting) == (0, 5)
     later = now + 8 * DAY_S
-    dry = sweep(setup.client, bucket, 7 * DAY_S, later, remove=False)
+    dry = sweep(setup.client, bucket, 7 * DAY_S, later, Trust(), remove=False)
     assert (dry.objects, dry.waiting) == (2, 3)
     assert media(setup) == files("tt1") | files("tt2") | left_over
-    assert sweep(setup.client, bucket, 7 * DAY_S, later, remove=True) == dry
+    assert sweep(setup.client, bucket, 7 * DAY_S, later, Trust(), remove=True) == dry
     assert media(setup) == files("tt1") | files("tt2")
-    sweep(setup.client, bucket, 7 * DAY_S, now + 13 * DAY_S, remove=True)
+    sweep(setup.client, bucket, 7 * DAY_S, now + 13 * DAY_S, Trust(), remove=True)
     assert media(setup) == files("tt2")
     done = fill("sweep", "--json", "--config", setup.write_config())
     assert json.loads(done.stdout) == {"removed": True, "objects": 0, "size": 0, "waiting": 0}
@@ -87,7 +88,7 @@ def test_media_go_once_they_were_in_no_catalog_for_long_enough_and_no_others(set
 
 def test_before_there_is_a_catalog_nothing_is_swept(setup: Setup) -> None:
     setup.client.put_object(Bucket=setup.config.bucket, Key="media/tt1/video.mp4", Body=b"x")
-    assert sweep(setup.client, setup.config.bucket, 0, time.time() + DAY_S, remove=True).objects == 0
+    assert sweep(setup.client, setup.config.bucket, 0, time.time() + DAY_S, Trust(), remove=True).objects == 0
     assert media(setup) == {"tt1/video.mp4"}
 
 

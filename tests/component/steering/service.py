@@ -24,7 +24,7 @@ import yaml
 from joserfc.jwk import OKPKey
 
 from contracts import catalog, plan
-from contracts.documents import encode
+from contracts.documents import encode, sha256
 from contracts.heartbeat import AUDIENCE, PATH, Heartbeat, PlanProgress
 from contracts.objectkey import digest
 from contracts.problem import MEDIA_TYPE, Problem
@@ -108,8 +108,9 @@ class Bucket:
             )
             entry = msgspec.structs.replace(entry, released_at=(released or {}).get(title))
             key = catalog.entry_key(version, title)
-            self.put(key, b"{" if title in broken else encode(entry))
-            refs.append(catalog.TitleRef(title, key, 16, 1))
+            raw = b"{" if title in broken else encode(entry)
+            self.put(key, raw)
+            refs.append(catalog.TitleRef(title, key, 16, 1, sha256=sha256(raw)))
         self.put(catalog.index_key(version), encode(catalog.CatalogIndex(version, tuple(refs))))
         self.put(catalog.LATEST_KEY, encode(catalog.Latest(version)))
         return version

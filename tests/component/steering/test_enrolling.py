@@ -34,6 +34,7 @@ def oca_init(
         "run_dir": str(root / "run"),
         "disks": [{"path": str(root / "disk"), "capacity_bytes": 10**8}],
         "origin": {"bucket": "nowhere"},
+        "require_signed_catalog": False,
         "auth": {"keys_file": str(root / "steering.jwks"), **auth},
         **({} if steering is None else {"steering": steering}),
     }

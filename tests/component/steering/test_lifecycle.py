@@ -323,8 +323,8 @@ def test_one_document_that_cannot_be_believed_does_not_keep_the_others_from_bein
 def test_a_catalog_that_is_broken_altogether_keeps_the_old_one(service: Service) -> None:
     before = service.get("/v1/fleet").json["catalog"]
     service.bucket.put("catalog/latest", b'{"version": "../../etc/passwd"}')
-    wait_until("it is noticed", lambda: service.get("/v1/fleet").json["content_error"] is not None)
-    assert "catalog/latest" in service.get("/v1/fleet").json["content_error"]
+    wait_until("it is noticed", lambda: service.get("/v1/fleet").json["refused_documents"])
+    assert "catalog/latest" in service.get("/v1/fleet").json["refused_documents"]
     assert service.get("/v1/fleet").json["catalog"] == before
     service.beat()
     assert service.steer().status == 200

@@ -8,35 +8,38 @@ from pathlib import Path
 import pytest
 
 from contracts import plan
-from contracts.documents import encode
-from contracts.latestplan import TYP, InForce, latest_document
+from contracts.documents import encode, signature_key
+from contracts.inforce import PLANS, InForce
 from daemon.config import ConfigError
-from fill.planning.signing import PlanSigner, make_key, public_path
+from fill.signing import Signer, make_key, public_path, signed_latest
 from steering import keptcontent
 from steering.config import load_config
-from steering.content import Content, ContentReader, load_plan_keys
+from steering.content import Content, ContentReader, Trusted, load_keys
 from tests.component.steering.conftest import TITLES
 from tests.component.steering.service import BOXES, Bucket, Service, wait_until
 
 
-def _sign(bucket: Bucket, signer: PlanSigner, version: str, appliance: str) -> None:
+def _sign(bucket: Bucket, signer: Signer, version: str, appliance: str) -> None:
     key = plan.plan_key(version, appliance)
     raw = bucket.client.get_object(Bucket=bucket.config.bucket, Key=key)["Body"].read()
-    bucket.put(plan.signature_key(key), signer.sign(raw))
+    bucket.put(signature_key(key), signer.sign(raw))
 
 
-def _say(signer: PlanSigner, version: str, issued_at: int) -> bytes:
-    statement = InForce(version, issued_at)
-    return latest_document(statement, signer.enclose(encode(statement), TYP))
+def _say(signer: Signer, version: str, issued_at: int) -> bytes:
+    return signed_latest(PLANS, InForce(version, issued_at), signer)
+
+
+def _trusting(folder: Path) -> Trusted:
+    return Trusted(load_keys("plan_key", str(public_path(folder / "plan.jwk"))))
 
 
 @pytest.fixture
-def signer(tmp_path: Path) -> PlanSigner:
+def signer(tmp_path: Path) -> Signer:
     make_key(tmp_path / "plan.jwk")
-    return PlanSigner.load(tmp_path / "plan.jwk")
+    return Signer.load(tmp_path / "plan.jwk")
 
 
-def _signed_plan(bucket: Bucket, signer: PlanSigner, catalog: str, *appliances: str) -> str:
+def _signed_plan(bucket: Bucket, signer: Signer, catalog: str, *appliances: str) -> str:
     """A plan that is signed for these; of all it says that they hold tt1."""
     version = bucket.plan(dict.fromkeys(BOXES, ("tt1",)), catalog)
     for name in appliances:
@@ -44,14 +47,14 @@ def _signed_plan(bucket: Bucket, signer: PlanSigner, catalog: str, *appliances: 
     return version
 
 
-def test_only_signed_plans_are_believed(bucket: Bucket, tmp_path: Path, signer: PlanSigner) -> None:
-    keys = load_plan_keys(public_path(tmp_path / "plan.jwk"))
+def test_only_signed_plans_are_believed(bucket: Bucket, tmp_path: Path, signer: Signer) -> None:
+    trusted = _trusting(tmp_path)
     version = _signed_plan(bucket, signer, bucket.publish(TITLES), "isp-a1", "isp-a2")
     bucket.put(plan.LATEST_KEY, _say(signer, version, 1))
     key = plan.plan_key(version, "isp-a2")
     raw = bucket.client.get_object(Bucket=bucket.config.bucket, Key=key)["Body"].read()
     bucket.put(key, raw + b" ")
-    read = ContentReader(bucket.config, keys).read(Content(), BOXES)
+    read = ContentReader(bucket.config, trusted).read(Content(), BOXES)
     assert any(read.planned[version, "isp-a1"])
     assert not any(read.planned[version, "isp-a2"])
     assert not any(read.planned[version, "ixp-b1"])
@@ -61,9 +64,9 @@ def test_only_signed_plans_are_believed(bucket: Bucket, tmp_path: Path, signer: 
 
 
 def test_a_latest_that_is_not_to_be_obeyed_leaves_in_force_what_was(
-    bucket: Bucket, tmp_path: Path, signer: PlanSigner
+    bucket: Bucket, tmp_path: Path, signer: Signer
 ) -> None:
-    reader = ContentReader(bucket.config, load_plan_keys(public_path(tmp_path / "plan.jwk")))
+    reader = ContentReader(bucket.config, _trusting(tmp_path))
     catalog = bucket.publish(TITLES)
     first = _signed_plan(bucket, signer, catalog, *BOXES)
     nothing = reader.read(Content(), BOXES)
@@ -97,7 +100,7 @@ def test_a_latest_that_is_not_to_be_obeyed_leaves_in_force_what_was(
 
 
 def test_a_restart_forgets_nothing_and_whoever_looks_sees_it(
-    stopped: Service, bucket: Bucket, tmp_path: Path, signer: PlanSigner
+    stopped: Service, bucket: Bucket, tmp_path: Path, signer: Signer
 ) -> None:
     stopped.write(plan_key=str(public_path(tmp_path / "plan.jwk")))
     catalog = bucket.publish(TITLES)
@@ -108,7 +111,7 @@ def test_a_restart_forgets_nothing_and_whoever_looks_sees_it(
         keptcontent.source_for(load_config(stopped.config)),
     )
     with stopped.running():
-        wait_until("it is kept", lambda: keptcontent.obeyed(kept, source) == InForce(second, 20))
+        wait_until("it is kept", lambda: keptcontent.obeyed(kept, source, PLANS) == InForce(second, 20))
     bucket.put(plan.LATEST_KEY, _say(signer, first, 19))
     with stopped.running():
         refused = wait_until_refused(stopped)
@@ -144,4 +147,4 @@ def wait_until_refused(service: Service) -> str:
 
 def test_a_key_file_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"plan_key: .*none\.jwks: No such file"):
-        load_plan_keys(tmp_path / "none.jwks")
+        load_keys("plan_key", str(tmp_path / "none.jwks"))

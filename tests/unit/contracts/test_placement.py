@@ -12,20 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.documents import BadDocument, encode
+from contracts.documents import BadDocument, check_sha256, encode, sha256
 from contracts.placement import (
     SENTENCES,
     Objects,
     Reason,
     SitePlacement,
     TitleShares,
-    check_sha256,
     decode_objects,
     decode_site,
     encode_objects,
     object_rows,
     pack,
-    sha256,
     unpack,
     whole,
 )
@@ -164,9 +162,9 @@ def test_a_key_that_leaves_the_key_space_is_refused() -> None:
 
 
 def test_a_digest_is_of_every_byte() -> None:
-    check_sha256(b"abc", sha256(b"abc"), "x")
+    check_sha256(b"abc", sha256(b"abc"), "x", "plan")
     with pytest.raises(BadDocument, match="is not the document"):
-        check_sha256(b"abd", sha256(b"abc"), "x")
+        check_sha256(b"abd", sha256(b"abc"), "x", "plan")
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))

@@ -16,10 +16,10 @@ from contracts.documents import BadDocument, encode
 from contracts.plan import Peer, Plan, PlannedObject, verified_plan
 from contracts.signature import ALGORITHM, SignatureKeys, protected_header
 from daemon.config import ConfigError
-from fill.planning.signing import PlanSigner, make_key, public_path
+from fill.signing import Signer, make_key, public_path
 
 KEY = OKPKey.generate_key(ALGORITHM)
-SIGNER = PlanSigner(KEY)
+SIGNER = Signer(KEY)
 OLD, NEW = "20261121T060000Z-0a1b2c", "20261122T060000Z-0a1b2c"
 RAW = encode(Plan(OLD, "isp-a1", "isp-a", OLD, ()))
 
@@ -66,7 +66,7 @@ def _forged(**changes: Any) -> bytes:
         SIGNER.sign(RAW)[:-3],
         SIGNER.sign(RAW).replace(b"..", b".e30."),
         b"." + SIGNER.sign(RAW),
-        PlanSigner(OKPKey.generate_key(ALGORITHM)).sign(RAW),
+        Signer(OKPKey.generate_key(ALGORITHM)).sign(RAW),
         _forged(typ="JWT"),
         _forged(kid="somebody"),
         _forged(kid=None),
@@ -104,18 +104,18 @@ def test_the_signing_key_is_made_once_and_is_for_its_owner_alone(tmp_path: Path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert make_key(path) == first
     keys = SignatureKeys.from_jwks(public_path(path).read_bytes())
-    keys.verify(RAW, PlanSigner.load(path).sign(RAW), "p")
+    keys.verify(RAW, Signer.load(path).sign(RAW), "p")
 
 
 def test_a_planner_with_a_new_key_believes_what_the_old_one_signed(tmp_path: Path) -> None:
     path = tmp_path / "plan-signing.jwk"
     make_key(path)
-    before = PlanSigner.load(path).sign(RAW)
+    before = Signer.load(path).sign(RAW)
     path.unlink()
     make_key(path)
-    signer = PlanSigner.load(path)
+    signer = Signer.load(path)
     signer.public().verify(RAW, before, "p")
     signer.public().verify(RAW, signer.sign(RAW), "p")
     public_path(path).write_bytes(_jwks(ECKey.generate_key("P-256")).replace(b'"P-256"', b'"P-999"'))
     with pytest.raises(ConfigError, match=r"plan-signing\.jwks: "):
-        PlanSigner.load(path)
+        Signer.load(path)

@@ -16,7 +16,13 @@ CODE = "A" * 26
 
 
 def config(keys_file: str) -> Config:
-    return Config("isp-a1", (Disk("/disk"),), origin=S3Config("bucket"), auth=Auth(keys_file=keys_file))
+    return Config(
+        "isp-a1",
+        (Disk("/disk"),),
+        origin=S3Config("bucket"),
+        catalog_key="/none",
+        auth=Auth(keys_file=keys_file),
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ class Fleet:
 
     def keys(self) -> TrustedKeys:
         """As a process of the appliance reads them at its start."""
-        config = Config("isp-a1", (Disk("/disk"),), origin=S3Config("bucket"), auth=self.auth)
+        config = Config(
+            "isp-a1", (Disk("/disk"),), origin=S3Config("bucket"), catalog_key="/none", auth=self.auth
+        )
         return TrustedKeys(msgspec.structs.replace(config, state_dir=str(self.state)))
 
     def sign(self) -> SignedKeySet:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.latestplan import InForce
+from contracts.catalog import TitleRef
+from contracts.inforce import CATALOGS, PLANS, InForce
 from steering import keptcontent
 from steering.content import Content
 from steering.holdings import Title
@@ -35,6 +36,8 @@ CONTENT = Content(
     {"plans/2/a7.json": "is not signed"},
     {**{name: title.number for name, title in TITLES.items()}, "tt-gone": 450},
     1_795_312_800,
+    1_795_312_799,
+    (TitleRef("tt9", "catalog/20261121T060000Z-0a1b2c/titles/tt9.json", 5, 0, sha256="a" * 64),),
 )
 
 
@@ -53,18 +56,19 @@ def test_what_is_kept_is_read_as_it_was(path: Path, content: Content) -> None:
 
 def test_what_is_not_there_is_none(path: Path) -> None:
     assert load(path, SOURCE) is None
-    assert obeyed(path, SOURCE) is None
+    assert obeyed(path, SOURCE, PLANS) is None
 
 
-def test_the_planners_last_word_is_at_its_beginning(path: Path) -> None:
+def test_the_last_words_are_at_its_beginning(path: Path) -> None:
     save(path, CONTENT, SOURCE)
-    assert obeyed(path, SOURCE) == InForce("20261121T070000Z-0a1b2c", 1_795_312_800)
-    assert obeyed(path, "another") is None
+    assert obeyed(path, SOURCE, PLANS) == InForce("20261121T070000Z-0a1b2c", 1_795_312_800)
+    assert obeyed(path, SOURCE, CATALOGS) == InForce("20261121T060000Z-0a1b2c", 1_795_312_799)
+    assert obeyed(path, "another", PLANS) is None
     for length in (60, 25, 5, 0):
         path.write_bytes(path.read_bytes()[:length])
-        assert obeyed(path, SOURCE) is None
+        assert obeyed(path, SOURCE, PLANS) is None
     save(path, Content("1", "unsigned"), SOURCE)
-    assert obeyed(path, SOURCE) is None
+    assert obeyed(path, SOURCE, PLANS) is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_what_came_from_elsewhere_or_was_believed_for_less_is_left_alone(path: P
 
 def test_a_file_of_another_version_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(path, CONTENT, SOURCE)
-    monkeypatch.setattr(keptcontent, "VERSION", 2)
+    monkeypatch.setattr(keptcontent, "VERSION", keptcontent.VERSION + 1)
     assert load(path, SOURCE) is None
 
 

@@ -112,6 +112,7 @@ def speaking(root: Path, port: int, **changes: Any) -> Iterator[Ours]:
         "state_dir": str(root / "state"),
         "disks": [{"path": str(root / "disk"), "capacity_bytes": 10**8}],
         "origin": {"bucket": "nowhere"},
+        "require_signed_catalog": False,
         "auth": {"required": False},
         "bgp": section(port, **changes),
     }

@@ -1,4 +1,4 @@
-"""The planner's signing key: made by `fill init-key`, read by `fill plan`, and never on an appliance."""
+"""The signing keys of the planner and of the publisher: made by `fill init-key`, and never on an appliance."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import OKPKey
 
+from contracts.documents import encode
+from contracts.inforce import InForce, Subject, latest_document
 from contracts.signature import ALGORITHM, TYP, SignatureKeys, protected_header
 from contracts.token import KeyRing
 from daemon.config import ConfigError
 from daemon.keyfiles import load_private, load_published, replace_json
 
 
-class PlanSigner:
-    """Signs the documents of a plan. This process alone holds the private key."""
+class Signer:
+    """Signs plans, or catalogs. This process alone holds the private key."""
 
     def __init__(self, key: OKPKey, before: KeyRing | None = None) -> None:
         """``before``: who signed before it, and is believed still."""
@@ -26,7 +28,7 @@ class PlanSigner:
         self._ring = KeyRing(believed | {self._kid: key})
 
     @classmethod
-    def load(cls, path: Path) -> PlanSigner:
+    def load(cls, path: Path) -> Signer:
         """Raises `ConfigError`."""
         key, public = _load(path), public_path(path)
         published = json.dumps({"keys": load_published(public)}).encode()
@@ -39,14 +41,21 @@ class PlanSigner:
         """Verifies what this signed, and whoever signed before it."""
         return SignatureKeys(self._ring)
 
-    def sign(self, raw: bytes) -> bytes:
-        """The signature of a document, as it is stored beside it."""
-        return (jws.detach_content(self.enclose(raw, TYP)) + "\n").encode()
+    def sign(self, raw: bytes, typ: str = TYP) -> bytes:
+        """The signature of a document of the kind ``typ``, as it is stored beside it."""
+        return (jws.detach_content(self.enclose(raw, typ)) + "\n").encode()
 
     def enclose(self, raw: bytes, typ: str) -> str:
         """A JWS of the kind ``typ`` that holds ``raw``."""
         header = protected_header(self._kid, typ)
         return jws.serialize_compact(header, raw, self._key, algorithms=[ALGORITHM])
+
+
+def signed_latest(subject: Subject, statement: InForce, signer: Signer | None) -> bytes:
+    """The object that says ``statement``; unsigned without a ``signer``."""
+    return latest_document(
+        statement, signer.enclose(encode(statement), subject.typ) if signer is not None else ""
+    )
 
 
 def public_path(path: Path) -> Path:
@@ -57,7 +66,7 @@ def public_path(path: Path) -> Path:
 def make_key(path: Path) -> dict[str, Any]:
     """The public JWK Set; makes the key unless there is one. Raises `ConfigError`, OSError.
 
-    An older public key in the set stays: plans that it signed are still read, and rolled back to.
+    An older public key in the set stays: what it signed is still read, and gone back to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():

@@ -13,8 +13,8 @@ from joserfc.jwk import OKPKey
 
 from contracts.catalog import MAX_LATEST_BYTES, decode_latest
 from contracts.documents import BadDocument, encode
-from contracts.latestplan import (
-    TYP,
+from contracts.inforce import (
+    PLANS,
     InForce,
     decode_in_force,
     latest_document,
@@ -23,18 +23,20 @@ from contracts.latestplan import (
 )
 from contracts.signature import ALGORITHM
 from contracts.signature import TYP as DOCUMENT
-from fill.planning.signing import PlanSigner
+from fill.signing import Signer
 from tests.unit.contracts.forging import b64, signed
 
 KEY = OKPKey.generate_key(ALGORITHM)
-SIGNER = PlanSigner(KEY)
+SIGNER = Signer(KEY)
 KEYS = SIGNER.public()
 OLD, NEW = "20261121T060000Z-0a1b2c", "20261122T060000Z-0a1b2c"
 NOW = 1_795_312_800
-HEADER = {"typ": TYP, "alg": ALGORITHM, "kid": KEY.thumbprint()}
+HEADER = {"typ": PLANS.typ, "alg": ALGORITHM, "kid": KEY.thumbprint()}
 
 
-def _document(version: str = OLD, issued_at: int = NOW, signer: PlanSigner = SIGNER, typ: str = TYP) -> bytes:
+def _document(
+    version: str = OLD, issued_at: int = NOW, signer: Signer = SIGNER, typ: str = PLANS.typ
+) -> bytes:
     statement = InForce(version, issued_at)
     return latest_document(statement, signer.enclose(encode(statement), typ))
 
@@ -49,13 +51,13 @@ def _holding(payload: str | bytes, header: dict[str, Any] | str = HEADER) -> byt
 
 
 def test_what_the_planner_says_is_obeyed() -> None:
-    assert to_obey(_document(), KEYS, None) == InForce(OLD, NOW)
+    assert to_obey(PLANS, _document(), KEYS, None) == InForce(OLD, NOW)
 
 
 def test_whoever_knows_no_keys_reads_the_version() -> None:
     assert decode_latest(_document(), "x").version == OLD
-    assert to_obey(_document(), None, InForce(NEW, NOW + 1)) == InForce(OLD, 0)
-    assert to_obey(latest_document(InForce(OLD, NOW), ""), None, None).version == OLD
+    assert to_obey(PLANS, _document(), None, InForce(NEW, NOW + 1)) == InForce(OLD, 0)
+    assert to_obey(PLANS, latest_document(InForce(OLD, NOW), ""), None, None).version == OLD
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_whoever_knows_no_keys_reads_the_version() -> None:
         (encode(InForce(OLD, NOW)), "is not signed"),
         (_changed(version=NEW), f"says {NEW} ({NOW}), and what is signed in it {OLD} ({NOW})"),
         (_changed(issued_at=NOW + 1), "what is signed in it"),
-        (_document(signer=PlanSigner(OKPKey.generate_key(ALGORITHM))), "a key that is not known here"),
+        (_document(signer=Signer(OKPKey.generate_key(ALGORITHM))), "a key that is not known here"),
         (_document(typ=DOCUMENT), "not one of such a document"),
         (_changed(signed=SIGNER.sign(encode(InForce(OLD, NOW))).decode().strip()), "is not a JWS"),
         (_changed(signed="a.b.c"), "is not a JWS"),
@@ -94,7 +96,7 @@ def test_whoever_knows_no_keys_reads_the_version() -> None:
 )
 def test_what_somebody_else_wrote_is_refused_in_words_that_name_it(raw: bytes, says: str) -> None:
     with pytest.raises(BadDocument, match=r"^plans/latest: ") as refused:
-        decode_in_force(raw, KEYS)
+        decode_in_force(PLANS, raw, KEYS)
     assert says in str(refused.value)
 
 
@@ -105,7 +107,7 @@ SIGNED = json.loads(_document())["signed"]
 def test_no_letter_of_the_signature_can_be_changed_to_say_something_else(at: int, letter: str) -> None:
     changed = SIGNED[:at] + letter + SIGNED[at + 1 :]
     try:
-        found = decode_in_force(_changed(signed=changed), KEYS)
+        found = decode_in_force(PLANS, _changed(signed=changed), KEYS)
     except BadDocument:
         return
     assert found == InForce(OLD, NOW)  # base64 has bits to spare in its last letter
@@ -113,7 +115,7 @@ def test_no_letter_of_the_signature_can_be_changed_to_say_something_else(at: int
 
 def test_later_programs_may_say_more() -> None:
     payload = {"version": OLD, "issued_at": NOW, "contract": 1, "reason": "rolled back"}
-    assert decode_in_force(_holding(encode(payload)), KEYS) == InForce(OLD, NOW)
+    assert decode_in_force(PLANS, _holding(encode(payload)), KEYS) == InForce(OLD, NOW)
 
 
 @pytest.mark.parametrize(
@@ -130,16 +132,16 @@ def test_later_programs_may_say_more() -> None:
 def test_only_what_is_newer_than_what_was_obeyed_is_obeyed(found: InForce, says: str | None) -> None:
     raw, obeyed = _document(found.version, found.issued_at), InForce(NEW, NOW)
     if says is None:
-        assert to_obey(raw, KEYS, obeyed) == found
+        assert to_obey(PLANS, raw, KEYS, obeyed) == found
         return
     with pytest.raises(BadDocument) as refused:
-        to_obey(raw, KEYS, obeyed)
+        to_obey(PLANS, raw, KEYS, obeyed)
     assert says in refused.value.why
     assert found.version in refused.value.why
 
 
 def test_after_unsigned_plans_any_signed_one_is_obeyed() -> None:
-    assert to_obey(_document(), KEYS, InForce(NEW)).version == OLD
+    assert to_obey(PLANS, _document(), KEYS, InForce(NEW)).version == OLD
 
 
 @given(st.lists(st.floats(0, 2 * NOW), max_size=20))
@@ -147,7 +149,7 @@ def test_whatever_the_planners_clock_does_what_it_says_next_is_obeyed(clocks: li
     before, obeyed = 0, None
     for number, now in enumerate(clocks):
         before = next_issued_at(now, before)
-        obeyed = to_obey(_document((OLD, NEW)[number % 2], before), KEYS, obeyed)
+        obeyed = to_obey(PLANS, _document((OLD, NEW)[number % 2], before), KEYS, obeyed)
         assert obeyed.issued_at == before > 0, "0 is not signed"
     assert next_issued_at(NOW, NOW - 9) == NOW
 

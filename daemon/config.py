@@ -64,7 +64,7 @@ def parse(raw: bytes | str, kind: type[T], name: str) -> T:
     try:
         return msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), lines, name)) from None
+        raise ConfigError(_explain(str(error), lines, name, msgspec.inspect.type_info(kind))) from None
 
 
 def _compose(raw: bytes | str, name: str) -> yaml.Node | None:
@@ -163,8 +163,8 @@ def _refuse_unknown(
             _refuse_unknown(info.item_type, value, (*path, index), lines, name)
 
 
-def _explain(message: str, lines: dict[Path_, int], name: str) -> str:
-    """Msgspec's message with the line put in front and the path spelled as the file has it."""
+def _explain(message: str, lines: dict[Path_, int], name: str, info: msgspec.inspect.Type) -> str:
+    """Msgspec's message with the line put in front, the path spelled as the file has it, and what would be right."""
     found = _location.match(message)
     assert found is not None  # the pattern matches any text
     what = found["what"]
@@ -173,9 +173,27 @@ def _explain(message: str, lines: dict[Path_, int], name: str) -> str:
     path: Path_ = ()
     for word, index in _step.findall(found["path"] or ""):
         path = (*path, word or (int(index) if index != "..." else 0))
+    if what.startswith("Invalid enum value") and (known := _choices(info, path)):
+        what += f"; one of {', '.join(known)}"
     line = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), 1)
     where = f"{_dotted(path)}: " if path else ""
     return f"{name}:{line}: {where}{what[:1].lower() + what[1:]}"
+
+
+def _choices(info: msgspec.inspect.Type, path: Path_) -> list[str]:
+    """The values that an enumeration at ``path`` takes; none where no enumeration is there."""
+    if isinstance(info, msgspec.inspect.UnionType):
+        return next((found for member in info.types if (found := _choices(member, path))), [])
+    if not path:
+        if isinstance(info, msgspec.inspect.EnumType):
+            return [str(member.value) for member in info.cls]
+        return [str(value) for value in info.values] if isinstance(info, msgspec.inspect.LiteralType) else []
+    if isinstance(info, msgspec.inspect.CollectionType):
+        return _choices(info.item_type, path[1:])
+    if isinstance(info, msgspec.inspect.StructType):
+        fields = {field.encode_name: field.type for field in info.fields}
+        return _choices(fields[path[0]], path[1:]) if path[0] in fields else []
+    return []
 
 
 def _dotted(path: Path_) -> str:

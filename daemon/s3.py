@@ -194,7 +194,7 @@ def explained(error: Exception, bucket: str, key: str = "") -> S3Error:
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
         return answered(about.get("HTTPStatusCode", 0), about.get("HTTPHeaders", {}), code, bucket, key)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        message = f"{what}: no S3 credentials: name a credentials_file under origin"
+        message = f"{what}: no S3 credentials: origin.credentials_file shall name a file that holds them"
         return S3Error(message, Trouble.NO_CREDENTIALS)
     if isinstance(error, ResponseParserError):
         return S3Error(f"{what}: the answer is not one of S3: is origin.endpoint_url right?", Trouble.ODD)

@@ -19,7 +19,7 @@ from contracts.inforce import CATALOGS, to_obey
 from contracts.token import CLOCK_SKEW_S, KeyRing
 from daemon.cli import CommandError, human_bytes
 from daemon.config import ConfigError
-from daemon.s3 import S3Error, get, open_client
+from daemon.s3 import S3Error, get_if_there, open_client
 from daemon.unreachable import why_unreachable
 from oca.adminclient import ask
 from oca.bgp import doctor as bgp
@@ -147,7 +147,9 @@ def _origin(config: Config) -> str:
     if config.origin is None:
         return "no bucket: HTTP origins alone"
     client = open_client(config.origin)
-    raw = get(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    raw = get_if_there(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    if raw is None:
+        raise _Wrong(f"s3://{config.origin.bucket}: nothing is published yet: fill publish")
     obeyed = Obeyed.of(config)
     word = to_obey(CATALOGS, raw, obeyed.keys, obeyed.word)
     if obeyed.keys is None:

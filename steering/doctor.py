@@ -21,10 +21,11 @@ from cryptography.x509.oid import ExtensionOID
 
 from contracts.catalog import MAX_LATEST_BYTES
 from contracts.inforce import CATALOGS, PLANS, Subject, to_obey
+from contracts.problem import Document
 from contracts.signature import SignatureKeys
 from contracts.token import CLOCK_SKEW_S
 from daemon.config import ConfigError
-from daemon.s3 import S3Error, get, get_if_there, open_client
+from daemon.s3 import S3Error, get_if_there, open_client
 from daemon.unreachable import why_unreachable
 from steering import keptcontent
 from steering.apikeys import load_api_keys
@@ -205,9 +206,10 @@ def _store(config: Config) -> str:
 
 
 def _origin(config: Config) -> str:
-    """Whether the bucket answers; what is in it the next two say."""
-    key = CATALOGS.latest_key
-    get(open_client(config.origin), config.origin.bucket, key, limit_bytes=MAX_LATEST_BYTES)
+    """Whether the bucket answers and has a catalog; what is in it the next two say."""
+    key, bucket = CATALOGS.latest_key, config.origin.bucket
+    if get_if_there(open_client(config.origin), bucket, key, limit_bytes=MAX_LATEST_BYTES) is None:
+        raise Wrong(f"s3://{bucket}: nothing is published yet: fill publish")
     return f"s3://{config.origin.bucket}: the catalog can be read"
 
 
@@ -254,6 +256,14 @@ def _proxy(config: Config) -> str:
     )
 
 
+def _detail(raw: bytes) -> str:
+    try:
+        problem = msgspec.json.decode(raw, type=Document)
+    except msgspec.MsgspecError:
+        return "not steering"
+    return problem.detail or problem.title
+
+
 def _service(url: str, ca: str | None) -> str:
     """Whether it answers as the world sees it, and whether its clock and ours agree."""
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
@@ -266,7 +276,7 @@ def _service(url: str, ca: str | None) -> str:
                 answer.read(4096).decode(errors="replace").partition("\n")[0],
             )
     except urllib.error.HTTPError as error:
-        raise Wrong(f"answers {error.code}: not ready, or not steering; journalctl -u steering") from None
+        raise Wrong(f"answers {error.code}: {_detail(error.read(4096))}; journalctl -u steering") from None
     except urllib.error.URLError as error:
         raise Wrong(f"does not answer: {why_unreachable(error)}") from None
     if date:

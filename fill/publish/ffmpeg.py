@@ -43,7 +43,7 @@ def ffmpeg_program() -> str:
     Raises `EncodeFailed`, in one line, where there is none.
     """
     try:
-        named = imageio_ffmpeg.get_ffmpeg_exe()
+        named: str = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError:
         raise EncodeFailed(
             "no ffmpeg: it comes with the package imageio-ffmpeg; or install Debian's (apt-get install ffmpeg)"

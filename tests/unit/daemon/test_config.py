@@ -83,8 +83,8 @@ GOLDEN = {
     "listen: x\ndisks:\n  - path: /a\n  - path: b": (
         "f.yaml:4: disks[1].path: expected `str` matching regex '^/'"
     ),
-    "listen: x\nmode: fats": "f.yaml:2: mode: invalid enum value 'fats'",
-    "listen: x\nlevel: loud": "f.yaml:2: level: invalid enum value 'loud'",
+    "listen: x\nmode: fats": "f.yaml:2: mode: invalid enum value 'fats'; one of fast, slow",
+    "listen: x\nlevel: loud": "f.yaml:2: level: invalid enum value 'loud'; one of debug, info",
     "listen: nowhere": "f.yaml:1: listen: 'nowhere' is not an address",
     # no YAML, or YAML that does something
     "listen: [": "f.yaml:2: not YAML: did not find expected node content",

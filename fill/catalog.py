@@ -51,7 +51,10 @@ class KeptMemory(Memory):
         super().__init__(self._kept().get(where))
 
     def _keep(self, word: InForce) -> None:
-        raw = msgspec.json.format(msgspec.json.encode(self._kept() | {self._where: word}), indent=1)
+        kept = self._kept()
+        if self._where in kept and kept[self._where].issued_at > word.issued_at:
+            return  # another publisher of this machine has said, or seen, a later one meanwhile
+        raw = msgspec.json.format(msgspec.json.encode(kept | {self._where: word}), indent=1)
         replace_file(self._path, raw, mode=0o644)
         sync_folder(self._path.parent)
 

@@ -14,7 +14,7 @@ from contracts.catalog import LATEST_KEY, CatalogIndex, Latest, index_key
 from contracts.documents import BadDocument, encode, sha256
 from contracts.inforce import CATALOGS, InForce, SignedLatest
 from daemon.cli import Exit
-from fill.catalog import CatalogReader, Memory, Trust
+from fill.catalog import CatalogReader, KeptMemory, Memory, Trust
 from fill.publish.sign import sign_catalog
 from fill.signing import signed_latest
 from tests.component.fill.conftest import Setup, StorekeeperThread, fill, last_line, read_index
@@ -216,6 +216,16 @@ def test_an_altered_entry_leaves_out_its_title_alone(
     done = fill("plan", "--config", config)
     assert done.returncode == Exit.FAILED
     assert catalog.entries["tt1"] in last_line(done)
+
+
+def test_of_two_at_once_the_one_that_is_late_does_not_forget_for_both(tmp_path: Path) -> None:
+    path, old, newest = tmp_path / "key.obeyed", "20260101T000000Z-0a1b2c", "20260102T000000Z-0a1b2c"
+    late = KeptMemory(path, "here")
+    KeptMemory(path, "here").remember(InForce(newest, 2))
+    KeptMemory(path, "elsewhere").remember(InForce(old, 9))
+    late.remember(InForce(old, 1))
+    assert KeptMemory(path, "here").obeyed == InForce(newest, 2)
+    assert KeptMemory(path, "elsewhere").obeyed == InForce(old, 9)
 
 
 def test_a_memory_that_cannot_be_read_is_named(setup: Setup, catalog: SignedCatalog) -> None:

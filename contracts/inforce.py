@@ -83,6 +83,11 @@ def latest_document(statement: InForce, signed: str) -> bytes:
     return encode(SignedLatest(statement.version, statement.issued_at, statement.contract, signed))
 
 
+def gone(subject: Subject, obeyed: InForce) -> BadDocument:
+    """What is wrong where the object is not there, for one who has ``obeyed`` it."""
+    return BadDocument(subject.latest_key, f"is gone, and {subject.what} {obeyed.version} was in force")
+
+
 def decode_in_force(subject: Subject, raw: bytes, keys: SignatureKeys | None) -> InForce:
     """What the object says, by a signature of ``keys``; None believes anybody, and that at no particular time.
 

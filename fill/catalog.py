@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from contracts import catalog
-from contracts.catalog import LATEST_KEY, CatalogIndex
+from contracts.catalog import CatalogIndex
 from contracts.documents import MAX_SIGNATURE_BYTES, BadDocument, signature_key
-from contracts.inforce import CATALOGS, InForce, to_obey
+from contracts.inforce import CATALOGS, InForce, gone, to_obey
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
 from daemon.durable import replace_file, sync_folder
@@ -123,7 +123,7 @@ class CatalogReader:
         raw = self._patiently(lambda: read_in_force(self._client, self._bucket, CATALOGS))
         if raw is None:
             if obeyed is not None:
-                raise BadDocument(LATEST_KEY, f"is gone, and catalog {obeyed.version} was in force")
+                raise gone(CATALOGS, obeyed)
             return None
         return to_obey(CATALOGS, raw, self._trust.keys, obeyed)
 

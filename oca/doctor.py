@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from contracts.catalog import LATEST_KEY, MAX_LATEST_BYTES
-from contracts.inforce import CATALOGS, to_obey
+from contracts.inforce import CATALOGS, gone, to_obey
 from contracts.token import CLOCK_SKEW_S, KeyRing
 from daemon.cli import CommandError, human_bytes
 from daemon.config import ConfigError
@@ -148,9 +148,11 @@ def _origin(config: Config) -> str:
         return "no bucket: HTTP origins alone"
     client = open_client(config.origin)
     raw = get_if_there(client, config.origin.bucket, LATEST_KEY, limit_bytes=MAX_LATEST_BYTES)
+    obeyed = Obeyed.of(config)
+    if raw is None and obeyed.word is not None:
+        raise gone(CATALOGS, obeyed.word)
     if raw is None:
         raise _Wrong(f"s3://{config.origin.bucket}: nothing is published yet: fill publish")
-    obeyed = Obeyed.of(config)
     word = to_obey(CATALOGS, raw, obeyed.keys, obeyed.word)
     if obeyed.keys is None:
         return (

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from contracts.catalog import MAX_LATEST_BYTES
-from contracts.inforce import CATALOGS, PLANS, Subject, to_obey
+from contracts.inforce import CATALOGS, PLANS, Subject, gone, to_obey
 from contracts.problem import Document
 from contracts.signature import SignatureKeys
 from contracts.token import CLOCK_SKEW_S
@@ -232,6 +232,8 @@ def _signed(config: Config, subject: Subject, path: str, keys: SignatureKeys | N
     )
     client, bucket = open_client(config.origin), config.origin.bucket
     raw = get_if_there(client, bucket, subject.latest_key, limit_bytes=MAX_LATEST_BYTES)
+    if raw is None and before is not None:
+        raise gone(subject, before)
     if raw is None:
         return f"{path}; no {subject.what} is in force yet"
     found = to_obey(subject, raw, keys, before)

@@ -293,6 +293,10 @@ def test_an_unpublished_title_does_not_come_back_by_an_old_catalog_nor_through_a
         found = {item["check"]: item for item in json.loads(doctor.stdout)}
         assert not found["origin"]["ok"]
         assert "somebody put an old one back" in found["origin"]["detail"]
+        catalog.delete(LATEST_KEY)
+        doctor = commands.run("oca", "doctor", "--json", "--config", again.root / "oca.yaml")
+        found = {item["check"]: item for item in json.loads(doctor.stdout)}
+        assert found["origin"]["detail"] == f"catalog/latest: is gone, and catalog {known} was in force"
         catalog.put(LATEST_KEY, removed)
         until_said(again, "")
         doctor = commands.run("oca", "doctor", "--json", "--config", again.root / "oca.yaml")

@@ -160,6 +160,13 @@ def test_a_restart_forgets_nothing_and_whoever_looks_sees_it(
         findings = {item["check"]: item for item in json.loads(stopped.run("doctor", "--json").stdout)}
         assert findings["publisher's key"] == {"check": "publisher's key", "ok": False, "detail": refused}
         assert findings["planner's key"]["ok"]
+        bucket.client.delete_object(Bucket=bucket.config.bucket, Key=LATEST_KEY)
+        findings = {item["check"]: item for item in json.loads(stopped.run("doctor", "--json").stdout)}
+        assert findings["publisher's key"] == {
+            "check": "publisher's key",
+            "ok": False,
+            "detail": f"catalog/latest: is gone, and catalog {newest} was in force",
+        }
         sign(bucket, signer, old, 21)
         wait_until("it goes back", lambda: stopped.get("/v1/fleet").json["catalog"] == old)
         assert stopped.get("/v1/fleet").json["refused_documents"] == {}

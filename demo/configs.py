@@ -106,6 +106,8 @@ def write_appliance(layout: Layout, origin: Origin, box: Box) -> None:
             # Seconds instead of half a minute, so that what is published while one watches is there.
             # And who is slow is only busy, where all of them share one machine: no second upstream is asked.
             "pull": {"catalog_refresh_s": 3, "hedge_s": 10},
+            # The players of one machine. For 25,000, the default, many a login may not open files enough.
+            "limits": {"connections": 4000},
             "state_dir": str(layout.root / box.id / "state"),
             "run_dir": str(layout.run_dir(box)),
         },

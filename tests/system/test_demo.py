@@ -79,6 +79,12 @@ def test_endpoints_file_says_where_everything_is(demo: Demo) -> None:
         assert status["id"] == name
 
 
+def test_the_doctors_find_nothing_wrong(demo: Demo) -> None:
+    for program, config in (("oca", "oca-isp-a1"), ("oca", "oca-ixp-b1"), ("steering", "steering")):
+        done = commands.run(program, "doctor", "--config", demo.folder / f"{config}.yaml")
+        assert done.returncode == 0, done.stdout
+
+
 def test_steering_offers_the_viewers_own_network_first_and_the_exchange_last(demo: Demo) -> None:
     answer = demo.steer()
     assert [candidate["tier"] for candidate in answer["candidates"]] == ["isp", "isp", "ixp"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -17,6 +18,7 @@ from steering.geo import distance_km
 from steering.health import BEAT_S, Health, Standing, State
 from steering.holdings import without
 from steering.load import Load
+from steering.nearness import Ways, groups, ways
 from steering.preference import Route
 from steering.prefixes import Address
 from steering.roster import Roster
@@ -27,6 +29,10 @@ from steering.spread import seed_of
 _NO_LOAD: Final = Load()
 NEAREST: Final = 16
 """Exchanges, and regional sites, that are looked at for a client whom they do not announce."""
+
+
+_MAX_WAYS: Final = 1 << 16
+"""That are remembered, about a kilobyte each; then from the beginning."""
 
 
 class Replayed(Exception):
@@ -71,6 +77,7 @@ class FleetView:
         self._sites: dict[str, SiteView] = {}
         self._places: dict[str, int] = {}
         """Of each appliance, in its site."""
+        self._known_ways: dict[tuple[tuple[int, tuple[Route, ...]], ...], Ways] = {}
         self._take(roster)
 
     def replace(self, roster: Roster) -> None:
@@ -231,26 +238,31 @@ class FleetView:
     def snapshot(self, address: Address, now: float) -> Snapshot:
         """The sites that announce a client at ``address``, each by its longest prefix, as they stand."""
         self.sweep(now)
-        longest: dict[str, tuple[int, Route]] = {}
-        for length, routes in self.announced.matches(address):
-            for route in routes:
-                longest.setdefault(route.site, (length, route))
         sites = self._sites
-        place = None if self._locate is None else self._locate(address)
-        return Snapshot(
-            tuple(
-                [
-                    Reach(
-                        sites[name],
-                        length,
-                        route,
-                        None if place is None else distance_km(place, sites[name].location),
-                    )
-                    for name, (length, route) in longest.items()
-                ]
-            ),
-            self.feedback.of(address),
+        found = tuple(
+            [
+                tuple([Reach(sites[name], length, route) for name, length, route in group])
+                for group in self._ways(address)
+            ]
         )
+        place = None if self._locate is None else self._locate(address)
+        if place is not None:
+            located = [
+                Reach(reach.site, reach.length, reach.route, distance_km(place, reach.site.location))
+                for reach in itertools.chain.from_iterable(found)
+            ]
+            found = groups(located)
+        return Snapshot(found, self.feedback.of(address))
+
+    def _ways(self, address: Address) -> Ways:
+        """How a client's sites announce it. Most clients of a site are announced alike, and it takes as long as to decide."""
+        matches = tuple(self.announced.matches(address))
+        known = self._known_ways.get(matches)
+        if known is None:
+            if len(self._known_ways) >= _MAX_WAYS:
+                self._known_ways.clear()
+            known = self._known_ways[matches] = ways(matches)
+        return known
 
     def beyond(self, snapshot: Snapshot, address: Address) -> Snapshot:
         """With the nearest exchanges and regional sites that do not announce the client: for who finds too few.
@@ -271,7 +283,7 @@ class FleetView:
                 key=lambda item: (math.inf if item.distance_km is None else item.distance_km, item.site.id)
             )
             found += near[:NEAREST]
-        return msgspec.structs.replace(snapshot, reaches=(*snapshot.reaches, *found))
+        return msgspec.structs.replace(snapshot, groups=groups((*snapshot.reaches, *found)))
 
     def elsewhere(self, snapshot: Snapshot) -> Iterator[Reach]:
         """Every other site."""

@@ -32,20 +32,11 @@ from typing import Final
 import msgspec
 
 from contracts.catalog import is_licensed
-from contracts.fleet import Tier
 from steering.feedback import Lowered, is_set_back, weights
 from steering.health import State
-from steering.preference import Order
+from steering.nearness import groups
 from steering.snapshot import Box, Reach, SiteView, Snapshot
 from steering.spread import FULL, in_order, spread, two_choices
-
-_NEAR_KM: Final = 50.0
-_NEAR: Final = 1.25
-"""Distances as the crow flies say little of the way of light: below these, two are the same."""
-_BEYOND: Final = {
-    tier: (place, 0, 0, 0, 0, False) for place, tier in enumerate((Tier.IXP, Tier.REGIONAL, Tier.ISP))
-}
-"""The order of sites that do not announce the client: exchanges, then regional sites."""
 
 
 class Verdict(enum.Enum):
@@ -245,7 +236,7 @@ class _Equals:
     may announce everybody, and one of them is answered.
     """
 
-    def __init__(self, question: Question, group: list[Reach], snapshot: Snapshot) -> None:
+    def __init__(self, question: Question, group: Sequence[Reach], snapshot: Snapshot) -> None:
         self._question = question
         self._snapshot = snapshot
         self._reaches = {reach.site.id: reach for reach in group}
@@ -279,8 +270,12 @@ class _Equals:
 
 def _equals(question: Question, snapshot: Snapshot) -> Iterator[_Equals]:
     """The sites where the title may be, best first."""
-    reaches = [item for item in snapshot.reaches if is_licensed(question.countries, item.site.country)]
-    for group in groups(reaches):
+    found: Iterable[Sequence[Reach]] = snapshot.groups
+    if question.countries is not None:
+        found = groups(
+            [item for item in snapshot.reaches if is_licensed(question.countries, item.site.country)]
+        )
+    for group in found:
         yield _Equals(question, group, snapshot)
 
 
@@ -294,31 +289,6 @@ def _hold_back(question: Question, snapshot: Snapshot, scans: list[_Scan]) -> No
         }
         for scan in scans if lowered else ():
             scan.hold_back(lowered)
-
-
-def groups(reaches: Iterable[Reach]) -> list[list[Reach]]:
-    """Sites, best first; those that stand in one list are equally near."""
-    found: list[list[Reach]] = []
-    last: tuple[int, Order] | None = None
-    within = math.inf
-    keyed = [
-        (
-            -reach.length,
-            _BEYOND[reach.site.tier] if reach.route is None else reach.route.order,
-            math.inf if reach.distance_km is None else reach.distance_km,
-            reach.site.id,
-            reach,
-        )
-        for reach in reaches
-    ]
-    for length, order, distance_km, _, reach in sorted(keyed):
-        if last == (length, order) and distance_km <= within:
-            found[-1].append(reach)
-        else:
-            last = (length, order)
-            within = max(distance_km * _NEAR, distance_km + _NEAR_KM)
-            found.append([reach])
-    return found
 
 
 def _placed(question: Question, equals: _Equals, *, holds: bool) -> Iterator[Iterable[Placed]]:

@@ -6,6 +6,7 @@ msgspec's structs, because one is made for each heartbeat and each start, and th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Final
@@ -107,7 +108,11 @@ class Reach(msgspec.Struct, frozen=True, gc=False):
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    reaches: tuple[Reach, ...]
-    """Every site that may be answered to the client, in any order."""
+    groups: tuple[tuple[Reach, ...], ...]
+    """Every site that may be answered to the client, best first; those of one tuple are equally near."""
     told: Mapping[str, Told] = {}
     """By appliance: what players of the client's network went through there; none starved where it is not named."""
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        return tuple(itertools.chain.from_iterable(self.groups))

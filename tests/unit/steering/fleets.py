@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from hypothesis import strategies as st
 
 from contracts.fleet import Tier
 from contracts.route import Attributes, Origin, Peering
 from steering.feedback import Told
 from steering.health import State
+from steering.nearness import groups
 from steering.preference import Route, order_of
 from steering.rank import Question
 from steering.snapshot import Box, Reach, SiteView, Snapshot
@@ -82,6 +85,10 @@ tolds = st.tuples(
 ).map(lambda drawn: Told("192.0.2.0/24", float(drawn[0]), drawn[0] * drawn[1], drawn[2]))
 
 
+def snapshot_of(reaches: Iterable[Reach], told: Mapping[str, Told] | None = None) -> Snapshot:
+    return Snapshot(groups(reaches), told or {})
+
+
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     found = draw(st.lists(boxes, max_size=12, unique_by=lambda item: item.id))
@@ -98,7 +105,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         reaches.append(draw(st.sampled_from([announced, announced, beyond])))
     names_of = [item.id for item in found] or ["none"]
     told = draw(st.dictionaries(st.sampled_from(names_of), tolds, max_size=6))
-    return Snapshot(tuple(reaches), told)
+    return snapshot_of(reaches, told)
 
 
 @st.composite

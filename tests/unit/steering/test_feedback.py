@@ -25,9 +25,10 @@ from steering.feedback import (
     weight_of,
     weights,
 )
-from steering.rank import Question, decide, explain, groups, rank
+from steering.nearness import groups
+from steering.rank import Question, decide, explain, rank
 from steering.snapshot import Snapshot
-from tests.unit.steering.fleets import box, cases, question, reach, site, tolds
+from tests.unit.steering.fleets import box, cases, question, reach, site, snapshot_of, tolds
 
 NETWORK = "192.0.2.0/24"
 CLIENT = ipaddress.ip_address("192.0.2.77")
@@ -157,7 +158,7 @@ def firsts(shot: Snapshot, count: int = 4000) -> Counter[str]:
 
 
 def test_an_appliance_gets_its_weight_of_what_it_would_have_got() -> None:
-    shot = Snapshot((SITE, FAR))
+    shot = snapshot_of((SITE, FAR))
     lossy = msgspec.structs.replace(shot, told={"a1": told(30, 100)})
     weight = of("a1", lossy, question())
     assert 0.4 < weight < 0.6
@@ -174,16 +175,16 @@ def test_an_appliance_gets_its_weight_of_what_it_would_have_got() -> None:
 
 def test_between_sites_that_are_equally_near_as_well() -> None:
     one, other = reach(site("isp-a", box("a0"))), reach(site("isp-b", box("b0")))
-    lossy = Snapshot((one, other), {"a0": told(300, 300)})
+    lossy = snapshot_of((one, other), {"a0": told(300, 300)})
     went = firsts(lossy, 1000)
     assert 20 < went["a0"] < 90  # half of the floor: it would have got half
     # The order of preference is the operators' word: it goes before what players say.
-    preferred = Snapshot((one, reach(site("ixp-b", box("b0")))), {"a0": told(300, 300)})
+    preferred = snapshot_of((one, reach(site("ixp-b", box("b0")))), {"a0": told(300, 300)})
     assert firsts(preferred, 100) == {"a0": 100}
 
 
 def test_a_session_is_moved_once_and_the_more_so_the_lower_the_weight() -> None:
-    shots = [Snapshot((SITE,), {"a1": told(starved, 100)}) for starved in (0, 10, 20, 30, 40, 100)]
+    shots = [snapshot_of((SITE,), {"a1": told(starved, 100)}) for starved in (0, 10, 20, 30, 40, 100)]
     stayed = [
         {
             name
@@ -200,7 +201,7 @@ def test_a_session_is_moved_once_and_the_more_so_the_lower_the_weight() -> None:
 
 def test_who_is_set_back_comes_after_its_equals_and_before_who_lacks_the_title() -> None:
     boxes = [box("h0"), box("h1"), box("p0", holds=False), box("p1", holds=False)]
-    shot = Snapshot((reach(site("isp-a", *boxes)),), {"h0": told(500, 500), "p0": told(500, 500)})
+    shot = snapshot_of((reach(site("isp-a", *boxes)),), {"h0": told(500, 500), "p0": told(500, 500)})
     seen = Counter(tuple(item.box.id for item in rank(question(f"s{n}"), shot)) for n in range(300))
     assert seen.most_common(1)[0][0] == ("h1", "h0", "p1", "p0")
     assert all(set(order[:2]) == {"h0", "h1"} for order in seen)
@@ -214,7 +215,7 @@ def test_who_is_set_back_stays_so_while_the_weight_falls(session: str, one: floa
 
 
 def test_it_is_explained() -> None:
-    shot = Snapshot((SITE, FAR), {"a1": told(34, 120)})
+    shot = snapshot_of((SITE, FAR), {"a1": told(34, 120)})
     words = {item.box.id: item.reason for item in explain(question(), shot, [])}
     assert "weight 0.52 for 192.0.2.0/24: 34 of 120 sessions starved" in words["a1"]
     assert all("weight" not in words[name] for name in ("a0", "a2", "a3", "b0"))

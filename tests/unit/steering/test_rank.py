@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from contracts.catalog import is_licensed
 from contracts.route import Attributes, Peering
 from steering.health import State
-from steering.rank import Placed, Question, decide, explain, groups, rank, reason
+from steering.nearness import groups
+from steering.rank import Placed, Question, decide, explain, rank, reason
 from steering.snapshot import NOBODY_HOLDS, Reach, Snapshot
 from steering.spread import FULL
-from tests.unit.steering.fleets import HELD, box, cases, question, reach, site
+from tests.unit.steering.fleets import HELD, box, cases, question, reach, site, snapshot_of
 
 
 def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
@@ -25,7 +26,7 @@ def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
 
 
 def snapshot(*reaches: Reach) -> Snapshot:
-    return Snapshot(reaches)
+    return snapshot_of(reaches)
 
 
 def domain(placed: Placed) -> tuple[str, str]:
@@ -136,7 +137,7 @@ def test_the_order_is_the_same_however_the_fleet_is_listed(
     shot, asked = case
     reaches = list(shot.reaches)
     chance.shuffle(reaches)  # type: ignore[attr-defined]
-    other = msgspec.structs.replace(shot, reaches=tuple(reaches))
+    other = msgspec.structs.replace(shot, groups=groups(reaches))
     assert order(other, asked) == order(shot, asked)
 
 
@@ -165,7 +166,7 @@ def test_a_session_stays_where_it_is_while_that_may_be_answered(case: tuple[Snap
     first = next(iter(rank(msgspec.structs.replace(asked, incumbent=None), shot)), None)
     if first is None or first.suspect:
         return
-    full = Snapshot(
+    full = snapshot_of(
         tuple(
             msgspec.structs.replace(
                 at,
@@ -193,7 +194,7 @@ def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, 
     asked = msgspec.structs.replace(asked, incumbent=None)
     everybody = order(shot, asked)
     for gone in everybody:
-        rest = Snapshot(
+        rest = snapshot_of(
             tuple(
                 msgspec.structs.replace(
                     at,

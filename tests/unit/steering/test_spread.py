@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steering.rank import decide
-from steering.snapshot import Box, Snapshot
+from steering.snapshot import Box
 from steering.spread import BOUND, FULL, bound_of, distance, seed_of, spread, two_choices
-from tests.unit.steering.fleets import box, question, reach, site
+from tests.unit.steering.fleets import box, question, reach, site, snapshot_of
 
 throughputs = st.lists(st.integers(1, 4).map(lambda times: 1000 * times), min_size=1, max_size=8)
 
@@ -134,7 +134,7 @@ def test_a_midnight_of_one_title_is_level_and_overflows_tier_by_tier() -> None:
     far = {f"c{number}": box(f"c{number}", throughput_bps=100_000) for number in range(4)}
     went: Counter[str] = Counter()
     for number in range(2400):
-        shot = Snapshot(
+        shot = snapshot_of(
             (reach(site("isp-a", *near.values())), reach(site("ixp-c", *far.values()), 0)),
         )
         found = decide(question(f"s{number}", bitrate_bps=1000.0), shot, 1)

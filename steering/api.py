@@ -246,7 +246,7 @@ class Api:
                 appliance=item.box.id,
                 site=item.box.site,
                 tier=item.box.tier.value,
-                state=item.box.state.value,
+                state=item.state.value,
                 place=item.place,
                 answered=outcome == "answered" and item.box.id in chosen,
                 reason=item.reason,

@@ -23,7 +23,7 @@ from steering.preference import Route
 from steering.prefixes import Address
 from steering.roster import Roster
 from steering.routes import Routes
-from steering.snapshot import Box, Reach, SiteView, Snapshot
+from steering.snapshot import Box, Holdings, Reach, SiteView, Snapshot
 from steering.spread import seed_of
 
 _NO_LOAD: Final = Load()
@@ -74,6 +74,8 @@ class FleetView:
         """Who was heard, or got into another state, since somebody emptied this: for a restart."""
         self._heard: dict[str, Heard] = {}
         self._loads: dict[str, Load] = {}
+        self._held: dict[str, tuple[str, bytes]] = {}
+        """What each holds as it stands in a site's table, and in which."""
         self._sites: dict[str, SiteView] = {}
         self._places: dict[str, int] = {}
         """Of each appliance, in its site."""
@@ -83,7 +85,7 @@ class FleetView:
     def replace(self, roster: Roster) -> None:
         """Another fleet file is in force; what was heard of those who stay is kept."""
         self.roster = roster
-        for known in (self._heard, self._loads):
+        for known in (self._heard, self._loads, self._held):
             for name in [name for name in known if name not in roster.appliances]:
                 del known[name]
         for name in [name for name in self.health.standings if name not in roster.appliances]:
@@ -112,11 +114,11 @@ class FleetView:
 
     def _take(self, roster: Roster) -> None:
         self.announced.read(roster.fleet)
-        known = {box.id: box for site in self._sites.values() for box in site.boxes}
+        known = self._sites
         self._places = {
             box.id: place for site in roster.fleet.sites for place, box in enumerate(site.appliances)
         }
-        self._sites = {site.id: _site_view(site, known) for site in roster.fleet.sites}
+        self._sites = {site.id: _site_view(site, known.get(site.id)) for site in roster.fleet.sites}
 
     def hear(self, beat: Heartbeat, issued_at: float, now: float, *, told: bool = False) -> State:
         """Takes a (verified) heartbeat whose token was made at ``issued_at``; the state it leads to.
@@ -146,13 +148,15 @@ class FleetView:
         state = self.health.hear(name, draining=beat.draining, now=now)
         self._settle()
         load = self._loads[name] = self._loads.get(name, _NO_LOAD).heard(beat.tx_bps, now)
-        self._stands(name, state=state, load_bps=load.total, holdings=self._holdings(beat))
+        self._stands(name, state)
+        self._loads_at(name, load.total)
+        self._holds(name, beat)
         return state
 
     def give(self, appliance: str, bitrate_bps: float) -> None:
         """A start was sent there."""
         load = self._loads[appliance] = self._loads.get(appliance, _NO_LOAD).given(bitrate_bps)
-        self._stands(appliance, load_bps=load.total)
+        self._loads_at(appliance, load.total)
 
     def age_s(self, appliance: str, now: float) -> float | None:
         heard = self._heard.get(appliance)
@@ -165,17 +169,17 @@ class FleetView:
         """What was heard before a restart; `restore` follows once all of it is recalled."""
         self._heard[appliance] = heard
         self.feedback.hear(appliance, heard.beat.players)
-        self._stands(appliance, holdings=self._holdings(heard.beat))
+        self._holds(appliance, heard.beat)
 
     def restore(self, standings: dict[str, Standing], now: float) -> None:
         self.health.restore(standings, now)
         for name, standing in standings.items():
-            self._stands(name, state=standing.state)
+            self._stands(name, standing.state)
 
     def look_again(self) -> None:
         """What appliances hold of content that was not known when they were heard. Takes long: once, at start."""
         for name, heard in self._heard.items():
-            self._stands(name, holdings=self._holdings(heard.beat))
+            self._holds(name, heard.beat)
 
     def last(self, appliance: str) -> Heartbeat | None:
         heard = self._heard.get(appliance)
@@ -226,7 +230,7 @@ class FleetView:
         for name in changed:
             standing = self.health.of(name)
             if name in self.roster.site_of:
-                self._stands(name, state=standing.state)
+                self._stands(name, standing.state)
                 self.changes.append((name, standing.state, standing.reason))
 
     def load(self, appliance: str) -> Load:
@@ -292,39 +296,45 @@ class FleetView:
             if site.id not in there:
                 yield Reach(site, 0, None)
 
-    def _stands(self, name: str, **changes: object) -> None:
+    def _stands(self, name: str, state: State) -> None:
+        site, place = self._sites[self.roster.site_of[name]], self._places[name]
+        if site.states[place] is not state:
+            self._sites[site.id] = site.with_state(place, state)
+
+    def _loads_at(self, name: str, load_bps: float) -> None:
         site = self._sites[self.roster.site_of[name]]
-        place = self._places[name]
-        self._sites[site.id] = site.put(place, msgspec.structs.replace(site.boxes[place], **changes))
+        self._sites[site.id] = site.with_load(self._places[name], load_bps)
 
-    def _holdings(self, beat: Heartbeat) -> bytes:
+    def _holds(self, name: str, beat: Heartbeat) -> None:
         """What the plan that the appliance works on has, less what it says is missing."""
-        if beat.plan is None:
-            return b""
-        planned = self.content.planned.get((beat.plan.version, beat.appliance), b"")
-        return without(planned, beat.plan.missing_titles, self.content.titles)
+        held = b""
+        if beat.plan is not None:
+            planned = self.content.planned.get((beat.plan.version, name), b"")
+            held = without(planned, beat.plan.missing_titles, self.content.titles)
+        site = self._sites[self.roster.site_of[name]]
+        where, known = self._held.get(name, (site.id, b""))
+        if where == site.id and (held is known or held == known):
+            return
+        self._sites[site.id] = site.with_holdings(self._places[name], held)
+        self._held[name] = site.id, held
 
 
-def _site_view(site: Site, known: dict[str, Box]) -> SiteView:
-    view = SiteView(
-        site.id,
-        site.tier,
-        site.country,
-        site.location,
-        sum(box.throughput_bps for box in site.appliances),
-        seed_of(site.id),
-    )
-    return view.standing(tuple(_box(site, box, known.get(box.id)) for box in site.appliances))
+def _site_view(site: Site, known: SiteView | None) -> SiteView:
+    """As the fleet file has it, its appliances as they stood before when they stood in the same site."""
+    boxes = tuple([_box(site, place, box) for place, box in enumerate(site.appliances)])
+    view = SiteView.of(site.id, site.tier, site.country, site.location, seed_of(site.id), boxes)
+    if known is None:
+        return view
+    before = {box.id: box.place for box in known.boxes}
+    states, loads, rows = list(view.states), list(view.loads), [b""] * len(boxes)
+    for box in boxes:
+        if (at := before.get(box.id)) is not None:
+            states[box.place], loads[box.place] = known.states[at], known.loads[at]
+            rows[box.place] = known.holdings.row(at)
+    return view.standing(states, loads, Holdings.of(rows))
 
 
-def _box(site: Site, box: Appliance, known: Box | None) -> Box:
-    """As the fleet file has it, and as it stood before when it stood in the same site."""
-    made = Box(box.id, site.id, site.tier, box.url, box.failure_domain, box.throughput_bps, seed_of(box.id))
-    if known is None or known.site != site.id:
-        return made
-    return msgspec.structs.replace(
-        made,
-        state=known.state,
-        load_bps=known.load_bps,
-        holdings=known.holdings,
+def _box(site: Site, place: int, box: Appliance) -> Box:
+    return Box(
+        *(box.id, site.id, place, site.tier, box.url, box.failure_domain, box.throughput_bps, seed_of(box.id))
     )

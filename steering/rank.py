@@ -27,6 +27,7 @@ import enum
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -86,31 +87,38 @@ class Considered(msgspec.Struct, frozen=True):
     """One appliance and what became of it. ``place`` counts from 1; None is not eligible."""
 
     box: Box
+    state: State
     place: int | None
     reason: str
 
 
 class _Scan:
-    """The serving appliances of a site that may be answered, room or not."""
-
-    __slots__ = ("held_back", "holders", "lowered", "pullers", "reach")
+    """The serving appliances of a site that may be answered, room or not, by their places."""
 
     def __init__(self, question: Question, reach: Reach) -> None:
-        boxes: Sequence[Box] = reach.site.serving
-        if question.excluded:
-            boxes = [box for box in boxes if box.id not in question.excluded]
-        # As `Box.holds` says it, which would be called for each of thirty boxes of a start.
-        at, mask = question.bit >> 3, 0 if question.bit < 0 else 1 << (question.bit & 7)
+        site = reach.site
         self.reach = reach
-        self.holders = [box for box in boxes if at < len(box.holdings) and box.holdings[at] & mask]
-        self.pullers = (
-            []
-            if len(self.holders) == len(boxes)
-            else [box for box in boxes if not (at < len(box.holdings) and box.holdings[at] & mask)]
-        )
-        self.held_back: list[Box] = []
+        self._may: Sequence[int] = site.serving
+        if question.excluded:
+            self._may = [place for place in site.serving if site.boxes[place].id not in question.excluded]
+        self._row, self._mask = row, mask = site.holdings.at(question.bit)
+        self.holders = [place for place in self._may if row[place] & mask] if row else []
+        self.held_back: list[int] = []
         """Of the holders and pullers, those that come after their equals for this session."""
         self.lowered: dict[str, Lowered] = {}
+
+    @cached_property
+    def pullers(self) -> list[int]:
+        """Most starts are answered before anybody asks."""
+        holders = {*self.holders, *self.held_back}
+        return [place for place in self._may if place not in holders]
+
+    def holds(self, place: int) -> bool:
+        return bool(self._row) and self._row[place] & self._mask != 0
+
+    def placed(self, place: int, *, holds: bool) -> Placed:
+        box = self.reach.site.boxes[place]
+        return Placed(box, self.reach, holds, lowered=self.lowered.get(box.id) if self.lowered else None)
 
     @property
     def share(self) -> float:
@@ -118,16 +126,18 @@ class _Scan:
         site = self.reach.site
         if not self.held_back:
             return site.share
-        load = site.load_bps - sum(box.load_bps for box in self.held_back)
-        capacity = site.capacity_bps - sum(box.throughput_bps for box in self.held_back)
+        load = site.load_bps - sum(site.loads[place] for place in self.held_back)
+        capacity = site.capacity_bps - sum(site.sizes[place] for place in self.held_back)
         return load / capacity if capacity else math.inf
 
     def hold_back(self, lowered: Mapping[str, Lowered]) -> None:
-        self.lowered.update({box.id: lowered[box.id] for box in self.reach.site.boxes if box.id in lowered})
-        for boxes in (self.holders, self.pullers):
-            for box in [box for box in boxes if box.id in lowered and lowered[box.id].set_back]:
-                boxes.remove(box)
-                self.held_back.append(box)
+        boxes = self.reach.site.boxes
+        self.lowered.update({box.id: lowered[box.id] for box in boxes if box.id in lowered})
+        for places in (self.holders, self.pullers):
+            for place in list(places):
+                if boxes[place].id in lowered and lowered[boxes[place].id].set_back:
+                    places.remove(place)
+                    self.held_back.append(place)
 
 
 def decide(question: Question, snapshot: Snapshot, count: int) -> list[Placed]:
@@ -174,22 +184,36 @@ def _ranked(question: Question, snapshot: Snapshot) -> Iterator[Iterable[Placed]
     scans = [scan for equals in scanned for scan in equals]
     if not any(scan.holders or scan.pullers or scan.held_back for scan in scans):
         for scan in scans:
-            suspects = [box for box in scan.reach.site.boxes if box.state is State.SUSPECT]
-            boxes = in_order([box for box in suspects if box.id not in question.excluded], question.title)
-            yield [Placed(box, scan.reach, box.holds(question.bit), suspect=True) for box in boxes]
+            yield _suspects(question, scan)
+
+
+def _suspects(question: Question, scan: _Scan) -> list[Placed]:
+    site = scan.reach.site
+    places = [
+        box.place
+        for box, state in zip(site.boxes, site.states, strict=True)
+        if state is State.SUSPECT and box.id not in question.excluded
+    ]
+    if not places:
+        return []
+    order = in_order(question.title, [site.sizes[at] for at in places], [site.seeds[at] for at in places])
+    return [Placed(site.boxes[places[at]], scan.reach, scan.holds(places[at]), suspect=True) for at in order]
 
 
 def explain(question: Question, snapshot: Snapshot, others: Iterable[Reach]) -> list[Considered]:
     """Every appliance, those that may be answered first and in order. ``others``: who does not announce."""
     placed = list(rank(question, snapshot))
-    found = [Considered(item.box, place, reason(item)) for place, item in enumerate(placed, start=1)]
+    found = [
+        Considered(item.box, item.reach.site.states[item.box.place], place, reason(item))
+        for place, item in enumerate(placed, start=1)
+    ]
     known = {item.box.id for item in placed}
     announced = {reach.site.id for reach in snapshot.reaches}
     for reach in itertools.chain(snapshot.reaches, others):
-        for box in reach.site.boxes:
+        for box, state in zip(reach.site.boxes, reach.site.states, strict=True):
             if box.id not in known:
                 why = verdict(question, reach, box, announced=reach.site.id in announced)
-                found.append(Considered(box, None, why.value.format(site=box.site)))
+                found.append(Considered(box, state, None, why.value.format(site=box.site)))
     return found
 
 
@@ -201,7 +225,7 @@ def verdict(question: Question, reach: Reach, box: Box, *, announced: bool) -> V
         return Verdict.NOT_LICENSED
     if box.id in question.excluded:
         return Verdict.EXCLUDED
-    return _BY_STATE[box.state]
+    return _BY_STATE[reach.site.states[box.place]]
 
 
 def reason(placed: Placed) -> str:
@@ -282,7 +306,11 @@ def _equals(question: Question, snapshot: Snapshot) -> Iterator[_Equals]:
 def _hold_back(question: Question, snapshot: Snapshot, scans: list[_Scan]) -> None:
     told, session = snapshot.told, question.session
     for holds in (True, False):
-        boxes = {box.id: box for scan in scans for box in (scan.holders if holds else scan.pullers)}
+        boxes = {
+            box.id: box
+            for scan in scans
+            for box in [scan.reach.site.boxes[place] for place in (scan.holders if holds else scan.pullers)]
+        }
         lowered = {
             name: Lowered(weight, told[name], is_set_back(session, boxes[name].seed, weight))
             for name, weight in weights(told, boxes).items()
@@ -296,23 +324,22 @@ def _placed(question: Question, equals: _Equals, *, holds: bool) -> Iterator[Ite
     for scan in equals:
         yield _of_site(question, scan, scan.holders if holds else scan.pullers, holds=holds)
     for scan in equals.held_back:
-        boxes = [box for box in scan.held_back if box.holds(question.bit) is holds]
-        yield _of_site(question, scan, boxes, holds=holds)
+        places = [place for place in scan.held_back if scan.holds(place) is holds]
+        yield _of_site(question, scan, places, holds=holds)
 
 
-def _of_site(question: Question, scan: _Scan, boxes: list[Box], *, holds: bool) -> Iterator[Placed]:
-    if boxes:
-        for box in spread(question.title, question.bitrate_bps, boxes):
-            yield Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))
+def _of_site(question: Question, scan: _Scan, places: list[int], *, holds: bool) -> Iterator[Placed]:
+    for place in spread(question.title, question.bitrate_bps, scan.reach.site, places):
+        yield scan.placed(place, holds=holds)
 
 
 def _with_incumbent(question: Question, scanned: list[_Equals], *, holds: bool) -> Iterator[Iterable[Placed]]:
     found = None
     for scan in itertools.chain.from_iterable(scanned):
-        for box in scan.holders if holds else scan.pullers:
-            if box.id == question.incumbent:
-                found = box
-                yield [Placed(box, scan.reach, holds, lowered=scan.lowered.get(box.id))]
+        for place in scan.holders if holds else scan.pullers:
+            if scan.reach.site.boxes[place].id == question.incumbent:
+                found = scan.reach.site.boxes[place]
+                yield [scan.placed(place, holds=holds)]
     for equals in scanned:
         for some in _placed(question, equals, holds=holds):
             yield (placed for placed in some if placed.box is not found)

@@ -1,5 +1,8 @@
 """The fleet as one decision sees it. Immutable: a decision never sees half of a change.
 
+What changes of a site's appliances stands side by side, not with each appliance: a start looks at the loads and holdings
+of dozens, and each that lies elsewhere in memory costs as much as to decide about it. Measured: bench/steering/README.md.
+
 msgspec's structs, because one is made for each heartbeat and each start, and the collector need not look at
 17,000 of them.
 """
@@ -8,7 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,32 +24,64 @@ from steering.health import State
 from steering.preference import Route
 
 NOBODY_HOLDS: Final = -1
-"""In place of a bit of `Box.holdings`: of a title that is not in the catalog."""
+"""In place of a bit of `Holdings`: of a title that is not in the catalog."""
 
 
 class Box(msgspec.Struct, frozen=True, gc=False):
-    """One appliance."""
+    """One appliance, as the fleet file has it."""
 
     id: str
     site: str
+    place: int
+    """In `SiteView.boxes`, and in all that stands beside it."""
     tier: Tier
     url: str
     failure_domain: str
     throughput_bps: int
     seed: int
     """Of its hashes: drawn from the id."""
-    state: State = State.JOINING
-    load_bps: float = 0.0
-    holdings: bytes = b""
-    """A bit for each question that may be asked of a title: `steering.holdings`."""
 
-    @property
-    def serves(self) -> bool:
-        return self.state is State.SERVING
 
-    def holds(self, bit: int) -> bool:
-        """``bit`` may be `NOBODY_HOLDS`, and lie beyond what was known when the holdings were made."""
-        return 0 <= bit < len(self.holdings) << 3 and self.holdings[bit >> 3] >> (bit & 7) & 1 == 1
+class Holdings(msgspec.Struct, frozen=True, gc=False):
+    """What the appliances of a site hold: a bit for each question that may be asked of a title (`steering.holdings`)."""
+
+    width: int
+    """How many appliances."""
+    table: bytes = b""
+    """The first eight bits of each appliance, then the next eight of each, ..."""
+
+    @classmethod
+    def of(cls, rows: Sequence[bytes]) -> Holdings:
+        """By appliance. Rows may be of different lengths: what was not known when one was made is not held."""
+        width, length = len(rows), max(map(len, rows), default=0)
+        table = bytearray(width * length)
+        for place, row in enumerate(rows):
+            table[place::width] = row.ljust(length, b"\0")
+        return cls(width, bytes(table))
+
+    def put(self, place: int, row: bytes) -> Holdings:
+        """The same with another row."""
+        length = max(len(row), len(self.table) // self.width)
+        table = bytearray(self.table.ljust(length * self.width, b"\0"))
+        table[place :: self.width] = row.ljust(length, b"\0")
+        return Holdings(self.width, bytes(table))
+
+    def row(self, place: int) -> bytes:
+        return self.table[place :: self.width]
+
+    def at(self, bit: int) -> tuple[bytes, int]:
+        """A byte of each appliance, and which bit of it says whether it holds what ``bit`` asks for.
+
+        No bytes where nobody knows of it; ``bit`` may be `NOBODY_HOLDS`.
+        """
+        if bit < 0:
+            return b"", 0
+        start = (bit >> 3) * self.width
+        return self.table[start : start + self.width], 1 << (bit & 7)
+
+    def holds(self, place: int, bit: int) -> bool:
+        row, mask = self.at(bit)
+        return bool(row) and row[place] & mask != 0
 
 
 class SiteView(msgspec.Struct, frozen=True, gc=False):
@@ -53,40 +89,68 @@ class SiteView(msgspec.Struct, frozen=True, gc=False):
     tier: Tier
     country: Country | None
     location: Location | None
-    throughput_bps: int
     seed: int
-    boxes: tuple[Box, ...] = ()
-    serving: tuple[Box, ...] = ()
-    """Those of them that may be answered; `load_bps` and `capacity_bps` are theirs together."""
-    load_bps: float = 0.0
-    capacity_bps: int = 0
+    boxes: tuple[Box, ...]
+    sizes: tuple[int, ...]
+    """Of each its `throughput_bps`; ``seeds`` likewise."""
+    seeds: tuple[int, ...]
+    throughput_bps: int
+    states: tuple[State, ...]
+    loads: array[float]
+    """Of each, in bits per second. Like all here it is never changed in place."""
+    holdings: Holdings
+    serving: tuple[int, ...]
+    """The places of those that may be answered; `load_bps` and `capacity_bps` are theirs together."""
+    load_bps: float
+    capacity_bps: int
 
-    def standing(self, boxes: tuple[Box, ...]) -> SiteView:
-        """The site with its appliances as they stand now."""
-        serving = tuple([box for box in boxes if box.state is State.SERVING])
-        return msgspec.structs.replace(
-            self,
-            boxes=boxes,
-            serving=boxes if len(serving) == len(boxes) else serving,
-            load_bps=sum([box.load_bps for box in serving]),
-            capacity_bps=sum([box.throughput_bps for box in serving]),
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        tier: Tier,
+        country: Country | None,
+        location: Location | None,
+        seed: int,
+        boxes: tuple[Box, ...],
+    ) -> SiteView:
+        """Of appliances that nobody has heard yet."""
+        sizes = tuple([box.throughput_bps for box in boxes])
+        seeds = tuple([box.seed for box in boxes])
+        states, loads = (State.JOINING,) * len(boxes), array("d", bytes(8 * len(boxes)))
+        holdings = Holdings(len(boxes))
+        return cls(
+            *(name, tier, country, location, seed, boxes, sizes, seeds, sum(sizes)),
+            *(states, loads, holdings, (), 0.0, 0),
         )
 
-    def put(self, place: int, box: Box) -> SiteView:
-        """The same with ``box`` as it stands now in ``place``."""
-        before = self.boxes[place]
-        boxes = (*self.boxes[:place], box, *self.boxes[place + 1 :])
-        if box.state is not before.state:
-            return self.standing(boxes)
-        # Nearly always its load alone is another: that of all need not be added up anew.
-        load_bps, serving = self.load_bps, self.serving
-        if len(serving) == len(boxes):
-            serving = boxes
-        elif box.serves:
-            serving = tuple([box if item is before else item for item in serving])
-        if box.serves:
-            load_bps += box.load_bps - before.load_bps
-        return msgspec.structs.replace(self, boxes=boxes, serving=serving, load_bps=load_bps)
+    def standing(self, states: Sequence[State], loads: Sequence[float], holdings: Holdings) -> SiteView:
+        """The site with its appliances as they stand now."""
+        serving = tuple([place for place, state in enumerate(states) if state is State.SERVING])
+        return msgspec.structs.replace(
+            self,
+            states=tuple(states),
+            loads=array("d", loads),
+            holdings=holdings,
+            serving=serving,
+            load_bps=sum([loads[place] for place in serving]),
+            capacity_bps=sum([self.sizes[place] for place in serving]),
+        )
+
+    def with_state(self, place: int, state: State) -> SiteView:
+        states = list(self.states)
+        states[place] = state
+        return self.standing(states, self.loads, self.holdings)
+
+    def with_load(self, place: int, load_bps: float) -> SiteView:
+        """After nearly every heartbeat and start: those of all need not be added up anew."""
+        loads = self.loads[:]
+        loads[place] = load_bps
+        more = load_bps - self.loads[place] if self.states[place] is State.SERVING else 0.0
+        return msgspec.structs.replace(self, loads=loads, load_bps=self.load_bps + more)
+
+    def with_holdings(self, place: int, row: bytes) -> SiteView:
+        return msgspec.structs.replace(self, holdings=self.holdings.put(place, row))
 
     @property
     def share(self) -> float:

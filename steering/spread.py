@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from steering.snapshot import Box
+from steering.snapshot import SiteView
 
 FULL: Final = 0.95
 """Of its throughput: nothing new goes to an appliance above it. What is measured lags behind what flows."""
@@ -31,32 +31,25 @@ _WORTH_IT: Final = 0.01
 """Of throughput: two sites whose shares differ by less are equally loaded."""
 
 
-class _Weighted(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def throughput_bps(self) -> int: ...
-
-
-Item = TypeVar("Item", bound=_Weighted)
-
-
-def distance(item: _Weighted, what: bytes) -> float:
+def distance(throughput_bps: float, seed: int, what: bytes) -> float:
     """Weighted rendezvous: the smallest wins, in proportion to throughput."""
-    number = xxh3_64_intdigest(what, item.seed)
-    return -math.log((number + 0.5) / 2**64) / item.throughput_bps
+    number = xxh3_64_intdigest(what, seed)
+    return -math.log((number + 0.5) / 2**64) / throughput_bps
 
 
 def seed_of(name: str) -> int:
     return xxh3_64_intdigest(name.encode())
 
 
-def in_order(items: Sequence[Item], what: str) -> list[Item]:
-    """By hash alone."""
+def in_order(what: str, sizes: Sequence[int], seeds: Sequence[int]) -> list[int]:
+    """Places of what is of these sizes and seeds, by distance."""
     raw = what.encode()
-    return [item for _, _, item in sorted([(distance(item, raw), item.id, item) for item in items])]
+    # Where all are of one size their hashes have that order, and cost a third.
+    if sizes.count(sizes[0]) == len(sizes):
+        near: list[float] = [xxh3_64_intdigest(raw, seed) for seed in seeds]
+    else:
+        near = [-distance(size, seed, raw) for size, seed in zip(sizes, seeds, strict=True)]
+    return sorted(range(len(near)), key=near.__getitem__, reverse=True)
 
 
 def bound_of(load_bps: float, throughput_bps: float) -> float:
@@ -69,43 +62,35 @@ def bound_of(load_bps: float, throughput_bps: float) -> float:
     return min(max(mean * BOUND, mean + SLACK), mean + (BOUND - 1) * max(0.0, 1 - mean))
 
 
-def spread(title: str, bitrate_bps: float, boxes: Sequence[Box]) -> Iterator[Box]:
-    """Those with room for ``bitrate_bps`` more, the first to be asked first; worked out as far as it is asked for."""
-    if not boxes:
+def spread(title: str, bitrate_bps: float, site: SiteView, places: Sequence[int]) -> Iterator[int]:
+    """Those of ``places`` with room for ``bitrate_bps`` more, the first to be asked first; worked out as far as it is
+    asked for.
+    """
+    if not places:
         return
-    load = bitrate_bps + sum([box.load_bps for box in boxes])
-    sizes = [box.throughput_bps for box in boxes]
-    bound = bound_of(load, sum(sizes))
-    over: list[tuple[float, str, Box]] = []
-    for box in _by_title(title.encode(), boxes, alike=sizes.count(sizes[0]) == len(sizes)):
-        share = (box.load_bps + bitrate_bps) / box.throughput_bps
+    loads = [site.loads[place] for place in places]
+    sizes = [site.sizes[place] for place in places]
+    bound = bound_of(bitrate_bps + sum(loads), sum(sizes))
+    over: list[tuple[float, int]] = []
+    for at in in_order(title, sizes, [site.seeds[place] for place in places]):
+        share = (loads[at] + bitrate_bps) / sizes[at]
         if share > FULL:
             continue
         if share > bound:
-            over.append((share, box.id, box))
+            over.append((share, places[at]))
         else:
-            yield box
+            yield places[at]
     over.sort()
-    for _, _, box in over:
-        yield box
+    for _, place in over:
+        yield place
 
 
-def _by_title(name: bytes, boxes: Sequence[Box], *, alike: bool) -> list[Box]:
-    """In the order of their distances."""
-    # Where all are of one size their hashes have that order, and cost a third.
-    if alike:
-        placed: list[tuple[float, str, Box]] = [
-            (-xxh3_64_intdigest(name, box.seed), box.id, box) for box in boxes
-        ]
-    else:
-        placed = [(distance(box, name), box.id, box) for box in boxes]
-    placed.sort()
-    return [item[2] for item in placed]
-
-
-def two_choices(items: Sequence[Item], share: Callable[[Item], float], session: str) -> list[Item]:
+def two_choices(
+    sites: Sequence[SiteView], share: Callable[[SiteView], float], session: str
+) -> list[SiteView]:
     """Sites in the session's order, the less loaded of the first two in front; ``share`` is asked of those alone."""
-    by_hash = in_order(items, session)
+    places = in_order(session, [site.throughput_bps for site in sites], [site.seed for site in sites])
+    by_hash = [sites[place] for place in places]
     if len(by_hash) > 1 and share(by_hash[1]) + _WORTH_IT < share(by_hash[0]):
         by_hash[0], by_hash[1] = by_hash[1], by_hash[0]
     return by_hash

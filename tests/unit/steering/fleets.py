@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
@@ -13,12 +14,24 @@ from steering.health import State
 from steering.nearness import groups
 from steering.preference import Route, order_of
 from steering.rank import Question
-from steering.snapshot import Box, Reach, SiteView, Snapshot
+from steering.snapshot import Box, Holdings, Reach, SiteView, Snapshot
 from steering.spread import seed_of
 
 HELD = 6
 """The bit of the title in question."""
 ALL = b"\xff\xff"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An appliance before it stands in a site."""
+
+    id: str
+    rack: str
+    state: State
+    throughput_bps: int
+    load_bps: float
+    holds: bool
 
 
 def box(
@@ -29,23 +42,33 @@ def box(
     throughput_bps: int = 1000,
     load_bps: float = 0.0,
     holds: bool = True,
-) -> Box:
-    held = ALL if holds else b""
-    url = f"http://{name}:8080"
-    return Box(name, "", Tier.ISP, url, rack, throughput_bps, seed_of(name), state, load_bps, held)
+) -> Drawn:
+    return Drawn(name, rack, state, throughput_bps, load_bps, holds)
 
 
-def site(name: str, *boxes: Box, country: str | None = None) -> SiteView:
+def site(name: str, *drawn: Drawn, country: str | None = None) -> SiteView:
     tier = Tier(name.split("-")[0])
     mine = tuple(
-        Box(
-            *(item.id, name, tier, item.url, item.failure_domain, item.throughput_bps, item.seed),
-            *(item.state, item.load_bps, item.holdings),
-        )
-        for item in boxes
+        Box(*(it.id, name, place, tier, f"http://{it.id}:8080", it.rack, it.throughput_bps, seed_of(it.id)))
+        for place, it in enumerate(drawn)
     )
-    throughput_bps = sum(item.throughput_bps for item in mine)
-    return SiteView(name, tier, country, None, throughput_bps, seed_of(name)).standing(mine)
+    return SiteView.of(name, tier, country, None, seed_of(name), mine).standing(
+        [it.state for it in drawn],
+        [it.load_bps for it in drawn],
+        Holdings.of([ALL if it.holds else b"" for it in drawn]),
+    )
+
+
+def without(at: SiteView, gone: str) -> SiteView:
+    """The site as if it had never had that appliance."""
+    stays = [
+        Drawn(
+            it.id, it.failure_domain, at.states[n], it.throughput_bps, at.loads[n], at.holdings.holds(n, HELD)
+        )
+        for n, it in enumerate(at.boxes)
+        if it.id != gone
+    ]
+    return site(at.id, *stays, country=at.country)
 
 
 def reach(
@@ -93,7 +116,7 @@ def snapshot_of(reaches: Iterable[Reach], told: Mapping[str, Told] | None = None
 def snapshots(draw: st.DrawFn) -> Snapshot:
     found = draw(st.lists(boxes, max_size=12, unique_by=lambda item: item.id))
     names = ["isp-a", "isp-b", "ixp-c", "ixp-d", "regional-e"]
-    placed: dict[str, list[Box]] = {}
+    placed: dict[str, list[Drawn]] = {}
     for item in found:
         placed.setdefault(draw(st.sampled_from(names)), []).append(item)
     reaches = []

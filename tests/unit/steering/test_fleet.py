@@ -118,12 +118,12 @@ def test_what_was_given_is_on_the_load_until_heartbeats_show_it() -> None:
     view = FleetView(ALL)
     view.hear(beat(), 0, 0)
     view.give("a1", 20)
-    assert view.site("isp-a").boxes[0].load_bps == 80
+    assert view.site("isp-a").loads[0] == 80
     assert view.load("a1").fresh == 30
     view.hear(beat(sequence=2), 0, 2)
-    assert view.site("isp-a").boxes[0].load_bps == 80
+    assert view.site("isp-a").loads[0] == 80
     view.hear(beat(sequence=3), 0, 40)
-    assert view.site("isp-a").boxes[0].load_bps == 50
+    assert view.site("isp-a").loads[0] == 50
 
 
 def test_routes_that_an_appliance_tells_are_those_of_its_site_until_it_leaves() -> None:
@@ -159,7 +159,8 @@ def test_an_appliance_holds_what_its_plan_has_and_it_does_not_miss(
     }
     view = FleetView(ALL, Content(titles=titles, planned=planned))
     view.hear(beat(plan=plan), 0, 0)
-    found = [box.holds(TT1.bit(None)) for at in view.snapshot(CLIENT, 0).reaches for box in at.site.boxes]
+    sites = [at.site for at in view.snapshot(CLIENT, 0).reaches]
+    found = [at.holdings.holds(it.place, TT1.bit(None)) for at in sites for it in at.boxes]
     assert found == [holds, False, False]
 
 
@@ -174,8 +175,7 @@ def test_another_fleet_file_keeps_what_was_heard_of_those_who_stay() -> None:
     }
     assert view.last("b1") is None
     assert reached(view, 1) == {"isp-a": 8}
-    assert view.site("isp-a").boxes[0].serves
-    assert not view.site("isp-a").boxes[1].serves
+    assert view.site("isp-a").states == (State.SERVING, State.JOINING)
 
 
 def test_an_appliance_that_comes_back_into_the_fleet_file_has_to_be_heard_again() -> None:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steering.holdings import HD_LINES, Title, holdings_of, without
-from steering.snapshot import Box
-from tests.unit.steering.fleets import box
+from steering.snapshot import Holdings
 
 
 def title(number: int, *, larger: int = 0, objects: int = 3) -> Title:
@@ -18,9 +17,8 @@ def title(number: int, *, larger: int = 0, objects: int = 3) -> Title:
 TITLES = {f"t{number}": title(number, larger=number % 2) for number in range(20)}
 
 
-def holder(bits: bytes) -> Box:
-    made = box("b1")
-    return type(made)(*(getattr(made, name) for name in made.__struct_fields__[:-1]), bits)
+def holder(bits: bytes) -> Holdings:
+    return Holdings.of([bits])
 
 
 @given(
@@ -33,16 +31,16 @@ def test_the_bits_say_what_the_sets_of_keys_say(there: dict[str, set[int]], miss
     for name, known in TITLES.items():
         found = set(keys.get(name, ())) if name not in missing else set()
         everything = {f"{name}/{index}" for index in range(3)}
-        assert mine.holds(known.bit(None)) == (found >= everything)
-        assert mine.holds(known.bit(2160)) == (found >= everything)
-        assert mine.holds(known.bit(HD_LINES)) == (found >= everything - known.larger)
+        assert mine.holds(0, known.bit(None)) == (found >= everything)
+        assert mine.holds(0, known.bit(2160)) == (found >= everything)
+        assert mine.holds(0, known.bit(HD_LINES)) == (found >= everything - known.larger)
 
 
 def test_a_title_that_came_after_the_plan_is_held_by_nobody() -> None:
     mine = holder(holdings_of({"t0": ["t0/0", "t0/1", "t0/2"]}, {"t0": TITLES["t0"]}))
-    assert mine.holds(TITLES["t0"].bit(None))
-    assert not mine.holds(title(5).bit(None))
-    assert without(mine.holdings, ["t5", "unknown"], TITLES) == mine.holdings
+    assert mine.holds(0, TITLES["t0"].bit(None))
+    assert not mine.holds(0, title(5).bit(None))
+    assert without(mine.row(0), ["t5", "unknown"], TITLES) == mine.row(0)
 
 
 def test_a_start_counts_as_the_best_encode_that_the_device_plays() -> None:

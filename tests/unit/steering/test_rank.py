@@ -16,9 +16,9 @@ from contracts.route import Attributes, Peering
 from steering.health import State
 from steering.nearness import groups
 from steering.rank import Placed, Question, decide, explain, rank, reason
-from steering.snapshot import NOBODY_HOLDS, Reach, Snapshot
+from steering.snapshot import NOBODY_HOLDS, Reach, SiteView, Snapshot
 from steering.spread import FULL
-from tests.unit.steering.fleets import HELD, box, cases, question, reach, site, snapshot_of
+from tests.unit.steering.fleets import HELD, box, cases, question, reach, site, snapshot_of, without
 
 
 def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
@@ -80,16 +80,15 @@ def test_nobody_is_answered_who_may_not_be(case: tuple[Snapshot, Question]) -> N
         at, one = item.reach, item.box
         assert is_licensed(asked.countries, at.site.country)
         assert one.id not in asked.excluded
-        assert one in at.site.boxes
+        assert at.site.boxes[one.place] is one
         if item.suspect:
-            assert one.state is State.SUSPECT
-            assert not any(other.box.serves for other in placed)
+            assert at.site.states[one.place] is State.SUSPECT
+            assert all(other.suspect for other in placed)
         else:
-            assert one.serves
-            assert (
-                one.load_bps + asked.bitrate_bps <= FULL * one.throughput_bps
-            ) or one.id == asked.incumbent
-        assert item.holds == one.holds(HELD)
+            assert at.site.states[one.place] is State.SERVING
+            load_bps = at.site.loads[one.place] + asked.bitrate_bps
+            assert load_bps <= FULL * one.throughput_bps or one.id == asked.incumbent
+        assert item.holds == at.site.holdings.holds(one.place, HELD)
 
 
 @given(cases)
@@ -107,10 +106,10 @@ def test_everybody_who_may_be_answered_is_ranked_and_everybody_is_explained_once
         item.id
         for at in shot.reaches
         for item in at.site.boxes
-        if item.serves
+        if at.site.states[item.place] is State.SERVING
         and item.id not in asked.excluded
         and is_licensed(asked.countries, at.site.country)
-        and item.load_bps + asked.bitrate_bps <= FULL * item.throughput_bps
+        and at.site.loads[item.place] + asked.bitrate_bps <= FULL * item.throughput_bps
     }
     assert able <= {item.box.id for item in placed}
 
@@ -166,23 +165,13 @@ def test_a_session_stays_where_it_is_while_that_may_be_answered(case: tuple[Snap
     first = next(iter(rank(msgspec.structs.replace(asked, incumbent=None), shot)), None)
     if first is None or first.suspect:
         return
-    full = snapshot_of(
-        tuple(
-            msgspec.structs.replace(
-                at,
-                site=msgspec.structs.replace(
-                    at.site,
-                    boxes=tuple(
-                        msgspec.structs.replace(one, load_bps=one.throughput_bps * 2.0)
-                        if one.id == first.box.id
-                        else one
-                        for one in at.site.boxes
-                    ),
-                ),
-            )
-            for at in shot.reaches
-        ),
-    )
+
+    def filled(at: SiteView) -> SiteView:
+        if first.box not in at.boxes:
+            return at
+        return at.with_load(first.box.place, first.box.throughput_bps * 2.0)
+
+    full = snapshot_of(msgspec.structs.replace(at, site=filled(at.site)) for at in shot.reaches)
     again = decide(msgspec.structs.replace(asked, incumbent=first.box.id), full, 3)
     assert again[0].box.id == first.box.id
 
@@ -195,13 +184,7 @@ def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, 
     everybody = order(shot, asked)
     for gone in everybody:
         rest = snapshot_of(
-            tuple(
-                msgspec.structs.replace(
-                    at,
-                    site=at.site.standing(tuple(one for one in at.site.boxes if one.id != gone)),
-                )
-                for at in shot.reaches
-            ),
+            tuple(msgspec.structs.replace(at, site=without(at.site, gone)) for at in shot.reaches),
             shot.told,
         )
         for stays in everybody:
@@ -316,6 +299,6 @@ def test_reasons_are_true(case: tuple[Snapshot, Question]) -> None:
         assert ("would pull" in words) == (not item.holds)
         assert ("suspect" in words) == item.suspect
     for told in explain(asked, shot, []):
-        if told.place is None and told.box.state is not State.SERVING:
-            state = told.box.state.value
+        if told.place is None and told.state is not State.SERVING:
+            state = told.state.value
             assert told.reason.startswith((state, "the title is not licensed", "the asker says"))

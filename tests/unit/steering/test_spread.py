@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steering import spread as spreading
 from steering.rank import decide
-from steering.snapshot import Box
-from steering.spread import BOUND, FULL, bound_of, distance, seed_of, spread, two_choices
-from tests.unit.steering.fleets import box, question, reach, site, snapshot_of
+from steering.snapshot import SiteView
+from steering.spread import BOUND, FULL, bound_of, distance, seed_of, two_choices
+from tests.unit.steering.fleets import Drawn, box, question, reach, site, snapshot_of
 
 throughputs = st.lists(st.integers(1, 4).map(lambda times: 1000 * times), min_size=1, max_size=8)
 
 
-def fleet(sizes: list[int]) -> dict[str, Box]:
+def fleet(sizes: list[int]) -> dict[str, Drawn]:
     return {f"b{number}": box(f"b{number}", throughput_bps=size) for number, size in enumerate(sizes)}
 
 
-def start(boxes: dict[str, Box], titles: list[str], bitrate_bps: float) -> int:
+def spread(title: str, bitrate_bps: float, boxes: list[Drawn]) -> list[Drawn]:
+    places = range(len(boxes))
+    return [boxes[place] for place in spreading.spread(title, bitrate_bps, site("isp-a", *boxes), places)]
+
+
+def start(boxes: dict[str, Drawn], titles: list[str], bitrate_bps: float) -> int:
     """Sends a start of each title to the first in its order; how many nobody had room for."""
     refused = 0
     for title in titles:
-        found = list(spread(title, bitrate_bps, list(boxes.values())))
+        found = spread(title, bitrate_bps, list(boxes.values()))
         if not found:
             refused += 1
             continue
         first = found[0]
-        boxes[first.id] = msgspec.structs.replace(first, load_bps=first.load_bps + bitrate_bps)
+        boxes[first.id] = dataclasses.replace(first, load_bps=first.load_bps + bitrate_bps)
     return refused
 
 
-def shares(boxes: dict[str, Box]) -> list[float]:
+def shares(boxes: dict[str, Drawn]) -> list[float]:
     return [item.load_bps / item.throughput_bps for item in boxes.values()]
 
 
-def guaranteed(boxes: dict[str, Box], load_bps: float, bitrate_bps: float) -> float:
+def guaranteed(boxes: dict[str, Drawn], load_bps: float, bitrate_bps: float) -> float:
     """No appliance carries a larger share than this after starts of ``load_bps`` together."""
     capacity = sum(item.throughput_bps for item in boxes.values())
     smallest = min(item.throughput_bps for item in boxes.values())
@@ -48,8 +54,10 @@ def guaranteed(boxes: dict[str, Box], load_bps: float, bitrate_bps: float) -> fl
 @given(st.sampled_from([[1000] * 6, [1000, 3000, 2000, 1000, 4000, 2000]]), st.text("abc", min_size=1))
 def test_idle_appliances_stand_in_the_order_of_their_distances(sizes: list[int], title: str) -> None:
     boxes = list(fleet(sizes).values())
-    by_distance = sorted(boxes, key=lambda item: distance(item, title.encode()))
-    assert list(spread(title, 0.5, boxes)) == by_distance
+    by_distance = sorted(
+        boxes, key=lambda item: distance(item.throughput_bps, seed_of(item.id), title.encode())
+    )
+    assert spread(title, 0.5, boxes) == by_distance
 
 
 titles = st.lists(st.sampled_from(["tt1", "tt1", "tt1", "tt2", "tt3"]), max_size=150)
@@ -99,19 +107,19 @@ def test_a_title_is_on_few_while_there_is_little_to_do_and_titles_are_on_all() -
 
 
 def test_hashes_spread_in_proportion_to_throughput() -> None:
-    big, small = box("big", throughput_bps=3000), box("small", throughput_bps=1000)
+    big, small = seed_of("big"), seed_of("small")
     names = [f"title-{number}".encode() for number in range(4000)]
-    first = Counter(distance(big, name) < distance(small, name) for name in names)
+    first = Counter(distance(3000, big, name) < distance(1000, small, name) for name in names)
     assert 0.72 < first[True] / 4000 < 0.78
 
 
 def test_of_two_sites_the_less_loaded_is_asked_and_equal_ones_by_hash() -> None:
-    sites = [box(f"s{number}") for number in range(6)]
+    sites = [site(f"isp-{number}", box("b")) for number in range(6)]
     firsts = Counter(two_choices(sites, lambda _: 0.5, f"session-{number}")[0].id for number in range(600))
     assert len(firsts) == 6
     by_hash = two_choices(sites, lambda _: 0.5, "session-1")
 
-    def first_has(more: float) -> list[Box]:
+    def first_has(more: float) -> list[SiteView]:
         return two_choices(sites, lambda item: 0.5 + more * (item is by_hash[0]), "session-1")
 
     assert first_has(0.005) == by_hash
@@ -119,9 +127,9 @@ def test_of_two_sites_the_less_loaded_is_asked_and_equal_ones_by_hash() -> None:
 
 
 def test_of_many_sites_only_two_are_looked_at() -> None:
-    sites, asked = [box(f"s{number}") for number in range(6)], list[Box]()
+    sites, asked = [site(f"isp-{number}", box("b")) for number in range(6)], list[SiteView]()
 
-    def share(item: Box) -> float:
+    def share(item: SiteView) -> float:
         asked.append(item)
         return 0.5
 
@@ -144,7 +152,7 @@ def test_a_midnight_of_one_title_is_level_and_overflows_tier_by_tier() -> None:
         one = found[0].box
         went[one.site] += 1
         mine = near if one.site == "isp-a" else far
-        mine[one.id] = msgspec.structs.replace(mine[one.id], load_bps=one.load_bps + 1000.0)
+        mine[one.id] = dataclasses.replace(mine[one.id], load_bps=mine[one.id].load_bps + 1000.0)
         loads = [item.load_bps for item in near.values()]
         if number == 1000:
             assert max(loads) / (sum(loads) / 20) <= BOUND + 0.01

@@ -16,6 +16,7 @@ from typing import Final
 
 from contracts.fleet import Fleet, Site, Tier
 from contracts.route import Attributes
+from steering.nearness import Ways, ways
 from steering.preference import Route, order_of, written_attributes
 from steering.prefixes import Address, PrefixTable
 from steering.routes import Change, Prefix, Routes, Table, parse_prefix
@@ -53,10 +54,11 @@ class _Site:
 class Announced:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._table: PrefixTable[tuple[Route, ...]] = PrefixTable()
+        self._table: PrefixTable[Ways] = PrefixTable()
         self._sites: dict[str, _Site] = {}
         self._site_of: dict[str, str] = {}
-        self._interned: dict[tuple[Route, ...], tuple[Route, ...]] = {}
+        self._ways: dict[tuple[Route, ...], Ways] = {}
+        """Of each set of routes that some prefix has or had: there are few, and a million prefixes."""
         self._behind: deque[tuple[str, Iterator[Prefix]]] = deque()
         """Prefixes by site that changed and were not looked at yet."""
         routes.listeners.append(self._changed)
@@ -65,8 +67,8 @@ class Announced:
         """How many prefixes are announced by anybody."""
         return len(self._table)
 
-    def matches(self, address: Address) -> list[tuple[int, tuple[Route, ...]]]:
-        """(prefix length, the routes to it) of each prefix that holds the address, the longest first."""
+    def matches(self, address: Address) -> list[tuple[int, Ways]]:
+        """(prefix length, the ways to it) of each prefix that holds the address, the longest first."""
         return self._table.matches(address)
 
     @property
@@ -188,19 +190,19 @@ class Announced:
             self._put(site, prefix, best)
 
     def _put(self, site: str, prefix: Prefix, route: Route | None) -> None:
-        found = self._table.get(prefix) or ()
-        for item in found:
-            if item.site == site:
-                if item is route:
-                    return
-                found = tuple([other for other in found if other is not item])
-                break
+        before = [known for way in self._table.get(prefix) or () for known in way]
+        routes = tuple([known for known in before if known.site != site])
         if route is not None:
-            found = (*found, route)
-        if found:
-            self._table.put(prefix, self._interned.setdefault(found, found))
-        else:
+            if route in before:
+                return
+            routes = (*routes, route)
+        if not routes:
             self._table.drop(prefix)
+            return
+        found = self._ways.get(routes)
+        if found is None:
+            found = self._ways[routes] = ways(routes)
+        self._table.put(prefix, found)
 
 
 def _written(text: str) -> Prefix:

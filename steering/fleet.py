@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -18,8 +17,7 @@ from steering.geo import distance_km
 from steering.health import BEAT_S, Health, Standing, State
 from steering.holdings import without
 from steering.load import Load
-from steering.nearness import Ways, groups, ways
-from steering.preference import Route
+from steering.nearness import groups
 from steering.prefixes import Address
 from steering.roster import Roster
 from steering.routes import Routes
@@ -29,10 +27,6 @@ from steering.spread import seed_of
 _NO_LOAD: Final = Load()
 NEAREST: Final = 16
 """Exchanges, and regional sites, that are looked at for a client whom they do not announce."""
-
-
-_MAX_WAYS: Final = 1 << 16
-"""That are remembered, about a kilobyte each; then from the beginning."""
 
 
 class Replayed(Exception):
@@ -79,7 +73,6 @@ class FleetView:
         self._sites: dict[str, SiteView] = {}
         self._places: dict[str, int] = {}
         """Of each appliance, in its site."""
-        self._known_ways: dict[tuple[tuple[int, tuple[Route, ...]], ...], Ways] = {}
         self._take(roster)
 
     def replace(self, roster: Roster) -> None:
@@ -242,31 +235,23 @@ class FleetView:
     def snapshot(self, address: Address, now: float) -> Snapshot:
         """The sites that announce a client at ``address``, each by its longest prefix, as they stand."""
         self.sweep(now)
-        sites = self._sites
-        found = tuple(
-            [
-                tuple([Reach(sites[name], length, route) for name, length, route in group])
-                for group in self._ways(address)
-            ]
-        )
+        sites, found = self._sites, list[tuple[Reach, ...]]()
+        seen: set[str] = set()
+        for length, ways in self.announced.matches(address):  # the longest first: no group has two lengths
+            for way in ways:
+                group = [Reach(sites[route.site], length, route) for route in way if route.site not in seen]
+                if group:
+                    found.append(tuple(group))
+            seen.update([route.site for way in ways for route in way])
         place = None if self._locate is None else self._locate(address)
         if place is not None:
             located = [
                 Reach(reach.site, reach.length, reach.route, distance_km(place, reach.site.location))
-                for reach in itertools.chain.from_iterable(found)
+                for group in found
+                for reach in group
             ]
-            found = groups(located)
-        return Snapshot(found, self.feedback.of(address))
-
-    def _ways(self, address: Address) -> Ways:
-        """How a client's sites announce it. Most clients of a site are announced alike, and it takes as long as to decide."""
-        matches = tuple(self.announced.matches(address))
-        known = self._known_ways.get(matches)
-        if known is None:
-            if len(self._known_ways) >= _MAX_WAYS:
-                self._known_ways.clear()
-            known = self._known_ways[matches] = ways(matches)
-        return known
+            return Snapshot(groups(located), self.feedback.of(address))
+        return Snapshot(tuple(found), self.feedback.of(address))
 
     def beyond(self, snapshot: Snapshot, address: Address) -> Snapshot:
         """With the nearest exchanges and regional sites that do not announce the client: for who finds too few.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from contracts.fleet import Tier
 from steering.preference import Order, Route
@@ -23,26 +23,14 @@ _BEYOND: Final = {
 """The order of sites that do not announce the client: exchanges, then regional sites."""
 
 
-class Way(NamedTuple):
-    """A site's best announcement of a client."""
-
-    site: str
-    length: int
-    route: Route
+Ways: TypeAlias = tuple[tuple[Route, ...], ...]
+"""Of the sites that announce a prefix, best first; those of one tuple are equally near as far as routes can tell."""
 
 
-Ways: TypeAlias = tuple[tuple[Way, ...], ...]
-"""Best first; those of one tuple are equally near as far as routes can tell."""
-
-
-def ways(matches: Iterable[tuple[int, Iterable[Route]]]) -> Ways:
-    """Of (prefix length, the routes to it) of each prefix that holds the client, the longest first."""
-    longest: dict[str, Way] = {}
-    for length, routes in matches:
-        for route in routes:
-            longest.setdefault(route.site, Way(route.site, length, route))
-    ordered = sorted(longest.values(), key=lambda way: (-way.length, way.route.order, way.site))
-    return tuple([tuple(group) for _, group in groupby(ordered, lambda way: (way.length, way.route.order))])
+def ways(routes: Iterable[Route]) -> Ways:
+    """``routes``: to one prefix, one of each site."""
+    ordered = sorted(routes, key=lambda route: (route.order, route.site))
+    return tuple([tuple(group) for _, group in groupby(ordered, lambda route: route.order)])
 
 
 def groups(reaches: Iterable[Reach]) -> tuple[tuple[Reach, ...], ...]:

@@ -27,7 +27,6 @@ import enum
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -95,6 +94,8 @@ class Considered(msgspec.Struct, frozen=True):
 class _Scan:
     """The serving appliances of a site that may be answered, room or not, by their places."""
 
+    __slots__ = ("_mask", "_may", "_pullers", "_row", "held_back", "holders", "lowered", "reach")
+
     def __init__(self, question: Question, reach: Reach) -> None:
         site = reach.site
         self.reach = reach
@@ -103,15 +104,18 @@ class _Scan:
             self._may = [place for place in site.serving if site.boxes[place].id not in question.excluded]
         self._row, self._mask = row, mask = site.holdings.at(question.bit)
         self.holders = [place for place in self._may if row[place] & mask] if row else []
+        self._pullers: list[int] | None = None
         self.held_back: list[int] = []
         """Of the holders and pullers, those that come after their equals for this session."""
         self.lowered: dict[str, Lowered] = {}
 
-    @cached_property
+    @property
     def pullers(self) -> list[int]:
         """Most starts are answered before anybody asks."""
-        holders = {*self.holders, *self.held_back}
-        return [place for place in self._may if place not in holders]
+        if self._pullers is None:
+            holders = {*self.holders, *self.held_back}
+            self._pullers = [place for place in self._may if place not in holders]
+        return self._pullers
 
     def holds(self, place: int) -> bool:
         return bool(self._row) and self._row[place] & self._mask != 0

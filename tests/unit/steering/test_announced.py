@@ -86,7 +86,8 @@ class Network:
 
     def reach(self, network: str) -> dict[str, tuple[Any, ...]]:
         address = ipaddress.ip_network(network)[1]
-        return {route.site: route.order for _, found in self.announced.matches(address) for route in found}
+        found = self.announced.matches(address)
+        return {route.site: route.order for _, ways in found for way in ways for route in way}
 
 
 TWO = fleet(a={"appliances": ["a1", "a2"]}, b={"appliances": ["b1"]})

@@ -27,14 +27,17 @@ import enum
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from contracts.catalog import is_licensed
+from contracts.fleet import Tier
 from steering.feedback import Lowered, is_set_back, weights
 from steering.health import State
 from steering.nearness import groups
+from steering.preference import Route
 from steering.snapshot import Box, Reach, SiteView, Snapshot
 from steering.spread import FULL, in_order, spread, two_choices
 
@@ -235,15 +238,7 @@ def verdict(question: Question, reach: Reach, box: Box, *, announced: bool) -> V
 def reason(placed: Placed) -> str:
     """Why it stands where it stands, in words that an engineer of the network reads."""
     box, reach = placed.box, placed.reach
-    words = [f"{box.tier.value} site {box.site}"]
-    if reach.route is None:
-        words.append("announces no prefix of the client, and is asked for lack of one that does")
-    else:
-        words.append(f"announces the client's /{reach.length}")
-        path = reach.route.attributes
-        if path.as_path or path.med or path.local_preference != 100:
-            hops = f"local preference {path.local_preference}, {len(path.as_path)} AS away, MED {path.med}"
-            words.append(f"{path.peering.value}, {hops}")
+    words = [_announcement(box.tier, box.site, reach.length, reach.route)]
     if reach.distance_km is not None:
         words.append(f"{reach.distance_km:.0f} km away")
     words.append("holds the title" if placed.holds else "would pull the title through its parent")
@@ -252,6 +247,20 @@ def reason(placed: Placed) -> str:
     if placed.suspect:
         words.append("suspect: heartbeats are missing")
     return ", ".join(words)
+
+
+@lru_cache(8192)
+def _announcement(tier: Tier, site: str, length: int, route: Route | None) -> str:
+    """Each answer says it of three appliances, and a site has few that differ."""
+    words = f"{tier.value} site {site}"
+    if route is None:
+        return f"{words}, announces no prefix of the client, and is asked for lack of one that does"
+    words += f", announces the client's /{length}"
+    path = route.attributes
+    if path.as_path or path.med or path.local_preference != 100:
+        hops = f"local preference {path.local_preference}, {len(path.as_path)} AS away, MED {path.med}"
+        words += f", {path.peering.value}, {hops}"
+    return words
 
 
 def _domain(box: Box) -> tuple[str, str]:

@@ -59,16 +59,12 @@ def site(name: str, *drawn: Drawn, country: str | None = None) -> SiteView:
     )
 
 
-def without(at: SiteView, gone: str) -> SiteView:
-    """The site as if it had never had that appliance."""
-    stays = [
-        Drawn(
-            it.id, it.failure_domain, at.states[n], it.throughput_bps, at.loads[n], at.holdings.holds(n, HELD)
-        )
-        for n, it in enumerate(at.boxes)
-        if it.id != gone
-    ]
-    return site(at.id, *stays, country=at.country)
+def lost(at: SiteView, gone: str) -> SiteView:
+    """The site when that appliance, if it is one of its, is silent."""
+    for it in at.boxes:
+        if it.id == gone:
+            return at.with_state(it.place, State.DOWN)
+    return at
 
 
 def reach(

@@ -18,7 +18,7 @@ from steering.nearness import groups
 from steering.rank import Placed, Question, decide, explain, rank, reason
 from steering.snapshot import NOBODY_HOLDS, Reach, SiteView, Snapshot
 from steering.spread import FULL
-from tests.unit.steering.fleets import HELD, box, cases, question, reach, site, snapshot_of, without
+from tests.unit.steering.fleets import HELD, box, cases, lost, question, reach, site, snapshot_of
 
 
 def order(shot: Snapshot, asked: Question | None = None) -> list[str]:
@@ -184,7 +184,7 @@ def test_losing_one_appliance_moves_only_its_own_sessions(case: tuple[Snapshot, 
     everybody = order(shot, asked)
     for gone in everybody:
         rest = snapshot_of(
-            tuple(msgspec.structs.replace(at, site=without(at.site, gone)) for at in shot.reaches),
+            tuple(msgspec.structs.replace(at, site=lost(at.site, gone)) for at in shot.reaches),
             shot.told,
         )
         for stays in everybody:

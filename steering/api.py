@@ -290,6 +290,7 @@ class Api:
             self.view.health.held_up_s,
             self.view.feedback.lowered(),
             self.view.content.plan_issued_at,
+            self.view.content.catalog_issued_at,
             len(self.view.content.refused),
         )
         return web.Response(body=body, headers={"Content-Type": content_type})

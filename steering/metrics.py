@@ -74,6 +74,11 @@ class Metrics:
             "When the planner put the plan in force; 0: there is none, or it did not sign that",
             registry=self._registry,
         )
+        self._catalog_issued = Gauge(
+            "steering_catalog_issued_timestamp_seconds",
+            "When the publisher put the catalog in force; 0: there is none, or it did not sign that",
+            registry=self._registry,
+        )
         self._refused_documents = Gauge(
             "steering_refused_documents",
             "Documents of the catalog and of plans that are not believed: `steering fleet` names them",
@@ -134,6 +139,7 @@ class Metrics:
         held_up_s: float,
         starved_networks: int,
         plan_issued_at: int,
+        catalog_issued_at: int,
         refused_documents: int,
     ) -> tuple[bytes, str]:
         """The exposition and its media type."""
@@ -150,6 +156,7 @@ class Metrics:
         self._held_up_told_s = held_up_s
         self._starved.set(starved_networks)
         self._plan_issued.set(plan_issued_at)
+        self._catalog_issued.set(catalog_issued_at)
         self._refused_documents.set(refused_documents)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 

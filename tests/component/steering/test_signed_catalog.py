@@ -155,7 +155,9 @@ def test_a_restart_forgets_nothing_and_whoever_looks_sees_it(
         refused = stopped.get("/v1/fleet").json["refused_documents"][LATEST_KEY]
         assert "somebody put an old one back" in refused
         assert stopped.get("/v1/fleet").json["catalog"] == newest
-        assert "steering_refused_documents 1.0" in stopped.ask("/metrics").body.decode().splitlines()
+        metrics = stopped.ask("/metrics").body.decode().splitlines()
+        assert "steering_refused_documents 1.0" in metrics
+        assert "steering_catalog_issued_timestamp_seconds 20.0" in metrics
         assert f"refused: {refused}" in stopped.run("fleet", STEERING_KEY=stopped.key).stdout
         findings = {item["check"]: item for item in json.loads(stopped.run("doctor", "--json").stdout)}
         assert findings["publisher's key"] == {"check": "publisher's key", "ok": False, "detail": refused}

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
 from contracts import heartbeat
@@ -19,6 +21,7 @@ from steering.content import Content
 from steering.fleet import FleetView, Heard, Replayed
 from steering.health import State
 from steering.holdings import Title, holdings_of
+from steering.nearness import groups
 from steering.roster import Roster
 
 V1, V2 = "20261121T060000Z-0a1b2c", "20261122T060000Z-0a1b2c"
@@ -112,6 +115,25 @@ def test_a_snapshot_has_the_clients_sites_and_the_longest_prefix_of_each() -> No
     assert reached(view) == {"isp-a": 16, "ixp-c": 0}
     assert [box.id for at in shot.reaches for box in at.site.boxes] == ["a1", "a2", "c1"]
     assert [at.site.id for at in view.elsewhere(shot)] == ["isp-b"]
+
+
+announced = st.lists(
+    st.sampled_from(["10.0.0.0/8", "10.0.0.0/16", "0.0.0.0/0", "192.168.0.0/16"]), unique=True
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["isp", "ixp"]), announced), min_size=1, max_size=6))
+def test_what_each_prefix_has_in_order_is_the_order_of_all(drawn: list[tuple[str, list[str]]]) -> None:
+    sites = [site(f"{tier}-{n}", prefixes, f"box{n}") for n, (tier, prefixes) in enumerate(drawn)]
+    shot = FleetView(roster(*sites)).snapshot(CLIENT, 0)
+    assert shot.groups == groups(shot.reaches)
+    lengths = {
+        f"{tier}-{n}": max(int(text.split("/")[1]) for text in prefixes if not text.startswith("192"))
+        for n, (tier, prefixes) in enumerate(drawn)
+        if set(prefixes) - {"192.168.0.0/16"}
+    }
+    assert {at.site.id: at.length for at in shot.reaches} == lengths
+    assert len(shot.reaches) == len(lengths)
 
 
 def test_what_was_given_is_on_the_load_until_heartbeats_show_it() -> None:

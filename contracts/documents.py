@@ -7,6 +7,7 @@ the digest that a signed document has of it.
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -57,7 +58,7 @@ def decode(raw: bytes, kind: type[T], *, name: str, limit_bytes: int) -> T:
     if len(raw) > limit_bytes:
         raise BadDocument(name, f"{len(raw)} bytes, and at most {limit_bytes} are read")
     try:
-        value = msgspec.json.decode(raw, type=kind)
+        value = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BadDocument(name, str(error)) from None
     contract = getattr(value, "contract", VERSION)
@@ -66,6 +67,20 @@ def decode(raw: bytes, kind: type[T], *, name: str, limit_bytes: int) -> T:
             name, f"written for contract version {contract}, and this program knows 1 to {VERSION}"
         )
     return value
+
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()
+
+
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Made by one thread at a time: what msgspec learns of a type when it first meets it is shared, and two threads that
+    meet it together end the process (segmentation fault, 0.22.0).
+    """
+    if kind not in _decoders:
+        with _making:
+            _decoders[kind] = msgspec.json.Decoder(kind)
+    return _decoders[kind]
 
 
 def encode(value: Any) -> bytes:

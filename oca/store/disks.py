@@ -52,6 +52,9 @@ class Identity(msgspec.Struct, frozen=True):
     appliance: str
 
 
+_identity = msgspec.json.Decoder(Identity).decode  # made once: disks are opened in a thread each
+
+
 class DiskError(Exception):
     """The disk cannot be used; the message says why and what to do."""
 
@@ -121,7 +124,7 @@ class Disk:
         """
         try:
             raw = (self.path / IDENTITY_NAME).read_bytes()
-            identity = msgspec.json.decode(raw, type=Identity)
+            identity = _identity(raw)
         except FileNotFoundError:
             # An unmounted disk is an empty folder of the root file system: never write there.
             raise DiskError(f"{self.path} is not marked as ours: mount it, or run `oca init`") from None

@@ -56,6 +56,9 @@ class Progress(msgspec.Struct):
     """Ever."""
 
 
+_progress = msgspec.json.Decoder(Progress).decode  # made once: each disk is scrubbed in a thread of its own
+
+
 def rate_bytes_per_s(left_bytes: int, left_s: float, cap_bytes_per_s: int) -> float:
     """How fast to read so that what is left is read in time: the cap where that cannot be."""
     wanted = left_bytes / left_s if left_s > 0 else cap_bytes_per_s
@@ -291,6 +294,6 @@ def _direct(path: Path) -> Iterator[int]:
 def _recall(state_file: Path) -> Progress:
     """What was noted; a pass begins anew where nothing was, or what was is no such thing."""
     try:
-        return msgspec.json.decode(state_file.read_bytes(), type=Progress)
+        return _progress(state_file.read_bytes())
     except (OSError, msgspec.MsgspecError):
         return Progress()

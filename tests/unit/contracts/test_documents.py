@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -128,3 +130,33 @@ def test_an_index_that_lists_a_title_twice_is_refused() -> None:
     ref = {"title": "a", "entry": f"catalog/{VERSION}/titles/a.json", "size": 1, "published_at": 1}
     with pytest.raises(BadDocument, match="twice"):
         decode_index(json.dumps({"version": VERSION, "titles": [ref, ref]}).encode(), "x")
+
+
+_TOGETHER = """
+import sys, threading
+from typing import Annotated
+import msgspec
+from msgspec import Meta
+from contracts.documents import decode
+
+names = {"__module__": "__main__"}
+sys.setswitchinterval(1e-6)
+for _ in range(60):
+    fields = [(f"f{n}", "Annotated[int, Meta(ge=0)] | None", None) for n in range(20)]
+    Inner = msgspec.defstruct("Inner", fields, namespace=names)
+    fields = [(f"g{n}", "Annotated[str, Meta(max_length=9)]", "") for n in range(20)]
+    Outer = msgspec.defstruct("Outer", [("one", "tuple[Inner, ...]", ()), *fields], namespace=names)
+    start = threading.Barrier(8)
+    def read():
+        start.wait()
+        decode(b'{"one": [{"f1": 1}]}', Outer, name="x", limit_bytes=99)
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+"""
+
+
+def test_documents_of_a_new_kind_may_be_read_by_many_threads_at_once() -> None:
+    """A planner and a steering that read a catalog do so: 0.22.0 of msgspec by itself ends with SIGSEGV."""
+    ended = subprocess.run([sys.executable, "-c", _TOGETHER], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")

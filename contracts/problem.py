@@ -62,6 +62,15 @@ class Document(msgspec.Struct, omit_defaults=True):
     field: str | None = None
 
 
+def words_of(raw: bytes) -> str | None:
+    """What an answer with a problem says to a person; None when it is no such document."""
+    try:
+        problem = msgspec.json.decode(raw, type=Document)
+    except msgspec.MsgspecError:
+        return None
+    return problem.detail or problem.title
+
+
 def render(problem: Problem, detail: str | None = None, *, field: str | None = None) -> bytes:
     """The body (JSON) of an answer with `MEDIA_TYPE`. ``detail`` is for the caller: no paths, no traces."""
     name = problem.name.lower().replace("_", "-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from daemon.config import ConfigError
 from daemon.durable import replace_file
 
 K = TypeVar("K", ECKey, OKPKey)
+T = TypeVar("T")
 
 
 def replace_json(path: Path, value: object, *, mode: int) -> None:
@@ -33,6 +35,20 @@ def load_private(path: Path, kind: type[K], curve: str, *, called: str, made_by:
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{path}: not {called} private key as JWK: {error}") from None
     return key
+
+
+def load_public(path: Path, parse: Callable[[bytes], T], *, named: str = "") -> T:
+    """What ``parse`` makes of a JWK Set; raises `ConfigError`.
+
+    ``parse`` raises ValueError; ``named`` is the key of the configuration that names the file.
+    """
+    where = f"{named}: {path}" if named else str(path)
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def load_published(path: Path) -> list[dict[str, Any]]:

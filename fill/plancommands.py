@@ -99,11 +99,10 @@ def plan(arguments: argparse.Namespace, version: str, now: float) -> int:
             changes = planning.diff_plans(config.origin, section.rules(), signer, old, new)
             return _show_diff(changes, old, new, as_json=arguments.json)
         fleet = load(Path(section.fleet), Fleet)
+        trust = planners_trust(config, section, arguments.config)
         if arguments.explain is not None:
-            trust = planners_trust(config, section, arguments.config)
             told = planning.explain_title(config.origin, fleet, signer, trust, *arguments.explain)
             return _show_explanation(told, as_json=arguments.json)
-        trust = planners_trust(config, section, arguments.config)
         planned = planning.plan_fleet(config.origin, fleet, section.rules(), signer, trust, version, now)
     except (planning.NothingPublished, BadPlan) as error:
         raise CommandError(str(error)) from error

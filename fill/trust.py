@@ -8,6 +8,7 @@ from pathlib import Path
 from contracts.inforce import InForce
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
+from daemon.keyfiles import load_public
 from daemon.s3 import S3Config
 from fill.catalog import KeptMemory, Memory, Trust
 from fill.config import Agent, Config, Planner
@@ -18,7 +19,7 @@ from fill.signing import Signer
 def plan_keys(agent: Agent, path: Path) -> SignatureKeys | None:
     """Whose plans the agent believes; None is anybody's. Raises `ConfigError`."""
     if agent.plan_key is not None:
-        return _public("agent.plan_key", agent.plan_key)
+        return load_public(Path(agent.plan_key), SignatureKeys.from_jwks, named="agent.plan_key")
     if agent.require_signature:
         raise ConfigError(
             f"{path}: agent.plan_key: missing: the planner's public key, which `fill init-key` shows; "
@@ -72,7 +73,7 @@ def catalog_signing(config: Config, path: Path, now: float) -> Signing | None:
 
 def _catalog_keys(config: Config, path: Path, required: str | None) -> SignatureKeys | None:
     if config.catalog_key is not None:
-        return _public("catalog_key", config.catalog_key)
+        return load_public(Path(config.catalog_key), SignatureKeys.from_jwks, named="catalog_key")
     if config.publish.signing_key is not None:
         return Signer.load(Path(config.publish.signing_key)).public()
     if required is not None:
@@ -81,15 +82,6 @@ def _catalog_keys(config: Config, path: Path, required: str | None) -> Signature
             f"in a lab {required}.require_signature: false believes unsigned catalogs"
         )
     return None
-
-
-def _public(name: str, path: str) -> SignatureKeys:
-    try:
-        return SignatureKeys.from_jwks(Path(path).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{name}: {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{name}: {path}: {error}") from None
 
 
 def _remembering(keys: SignatureKeys | None, own_key: str | None, origin: S3Config) -> Trust:

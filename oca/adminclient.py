@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
-from contracts.problem import Document
+from contracts.problem import words_of
 from daemon.cli import CommandError
 from daemon.unreachable import why_unreachable
 from oca.config import Config
@@ -29,11 +27,9 @@ def ask(config: Config, method: str, path: str, body: bytes | None = None) -> by
             raw: bytes = answer.read(_MAX_ANSWER_BYTES)
             return raw
     except urllib.error.HTTPError as error:
-        try:
-            said = msgspec.json.decode(error.read(_MAX_ANSWER_BYTES), type=Document)
-        except msgspec.MsgspecError:
-            raise CommandError(f"{url} answered {error.code}") from None
-        raise CommandError(said.detail or said.title) from None
+        raise CommandError(
+            words_of(error.read(_MAX_ANSWER_BYTES)) or f"{url} answered {error.code}"
+        ) from None
     except OSError as error:
         refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
         hint = "; is `oca serve` running?" if refused else ""

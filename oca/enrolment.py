@@ -21,7 +21,7 @@ from contracts.documents import BadDocument, decode, encode
 from contracts.enrol import AUDIENCE, MAX_REPLY_BYTES, PATH, EnrolReply, EnrolRequest, tidy_code
 from contracts.fleet import PublicKey
 from contracts.keyset import root_ring_of
-from contracts.problem import Document
+from contracts.problem import words_of
 from contracts.token import KeyRing
 from daemon.cli import CommandError, Exit
 from daemon.durable import replace_file
@@ -136,20 +136,13 @@ def _ask(base: str, body: bytes, identity: Identity, tls: ssl.SSLContext) -> Enr
         if reply.roots is not None:
             root_ring_of(json.dumps(reply.roots).encode())
     except urllib.error.HTTPError as error:
-        raise CommandError(f"{base} answered {error.code}: {_detail(error.read(4096))}") from None
+        why = words_of(error.read(4096)) or "no reason was given"
+        raise CommandError(f"{base} answered {error.code}: {why}") from None
     except (OSError, urllib.error.URLError) as error:
         raise CommandError(f"steering does not answer at {base}: {why_unreachable(error)}") from None
     except (BadDocument, ValueError) as error:
         raise CommandError(f"{base}: its answer is of no use: {error}") from None
     return reply
-
-
-def _detail(raw: bytes) -> str:
-    try:
-        problem = msgspec.json.decode(raw, type=Document)
-    except msgspec.MsgspecError:
-        return "no reason was given"
-    return problem.detail or problem.title
 
 
 def _check_writable(path: Path) -> None:

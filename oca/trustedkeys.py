@@ -23,6 +23,7 @@ from contracts.keyset import KeySet, SignedKeySet, open_keyset, root_ring, root_
 from contracts.token import KeyRing
 from daemon.config import ConfigError
 from daemon.durable import replace_file, sync_folder
+from daemon.keyfiles import load_public
 from daemon.log import event
 from oca.config import Config
 
@@ -134,9 +135,4 @@ def keys_in(path: str | None) -> KeyRing:
     """The public keys in a JWK Set; raises `ConfigError`."""
     if path is None:
         return KeyRing({})
-    try:
-        return KeyRing.from_jwks(Path(path).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    return load_public(Path(path), KeyRing.from_jwks)

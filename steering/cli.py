@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from contracts.problem import Document, Problem
+from contracts.problem import Problem, words_of
 from contracts.steer import Revoked
 from daemon.cli import CommandError, Exit, human_rate, print_json, print_table, run
 from daemon.unreachable import why_unreachable
@@ -315,12 +315,11 @@ def _refused(base: str, status: int, body: bytes) -> CommandError:
             "`steering init` has shown",
             Exit.USAGE,
         )
-    try:
-        problem = msgspec.json.decode(body, type=Document)
-    except msgspec.MsgspecError:
+    why = words_of(body)
+    if why is None:
         return CommandError(f"{base} answered {status}")
     code = Exit.USAGE if status == Problem.BAD_FIELD.status else Exit.FAILED
-    return CommandError(f"{base} answered {status}: {problem.detail or problem.title}", code)
+    return CommandError(f"{base} answered {status}: {why}", code)
 
 
 if __name__ == "__main__":

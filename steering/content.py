@@ -18,6 +18,7 @@ from contracts.inforce import CATALOGS, PLANS, InForce, Subject, to_obey
 from contracts.objectkey import title_of
 from contracts.signature import SignatureKeys
 from daemon.config import ConfigError
+from daemon.keyfiles import load_public
 from daemon.s3 import S3Config, S3Error, Trouble, get, get_if_there, open_client
 from steering.config import Config
 from steering.holdings import HD_LINES, Title, holdings_of, holdings_of_titles
@@ -79,12 +80,7 @@ def load_keys(name: str, path: str | None) -> SignatureKeys | None:
     """The public keys in a file that the configuration names as ``name``; raises `ConfigError`."""
     if path is None:
         return None
-    try:
-        return SignatureKeys.from_jwks(Path(path).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{name}: {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{name}: {path}: {error}") from None
+    return load_public(Path(path), SignatureKeys.from_jwks, named=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from contracts.catalog import MAX_LATEST_BYTES
 from contracts.inforce import CATALOGS, PLANS, Subject, gone, to_obey
-from contracts.problem import Document
+from contracts.problem import words_of
 from contracts.signature import SignatureKeys
 from contracts.token import CLOCK_SKEW_S
 from daemon.config import ConfigError
@@ -258,14 +258,6 @@ def _proxy(config: Config) -> str:
     )
 
 
-def _detail(raw: bytes) -> str:
-    try:
-        problem = msgspec.json.decode(raw, type=Document)
-    except msgspec.MsgspecError:
-        return "not steering"
-    return problem.detail or problem.title
-
-
 def _service(url: str, ca: str | None) -> str:
     """Whether it answers as the world sees it, and whether its clock and ours agree."""
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
@@ -278,7 +270,9 @@ def _service(url: str, ca: str | None) -> str:
                 answer.read(4096).decode(errors="replace").partition("\n")[0],
             )
     except urllib.error.HTTPError as error:
-        raise Wrong(f"answers {error.code}: {_detail(error.read(4096))}; journalctl -u steering") from None
+        raise Wrong(
+            f"answers {error.code}: {words_of(error.read(4096)) or 'not steering'}; journalctl -u steering"
+        ) from None
     except urllib.error.URLError as error:
         raise Wrong(f"does not answer: {why_unreachable(error)}") from None
     if date:

@@ -81,12 +81,7 @@ def make(paths: Paths, *, new_api_key: bool) -> str | None:
 
 def load_public(paths: Paths) -> KeyRing:
     """What appliances believe, and whoever else shall; raises `ConfigError`."""
-    try:
-        return KeyRing.from_jwks(paths.public.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{paths.public}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{paths.public}: {error}") from None
+    return keyfiles.load_public(paths.public, KeyRing.from_jwks)
 
 
 def publish(paths: Paths, key: ECKey) -> None:

@@ -10,8 +10,8 @@ import msgspec
 
 from contracts.inforce import InForce
 from contracts.signature import SignatureKeys
-from daemon.config import ConfigError
 from daemon.durable import replace_file, sync_folder
+from daemon.keyfiles import load_public
 from daemon.log import event
 from oca.config import Config
 
@@ -45,12 +45,7 @@ def catalog_keys(config: Config) -> SignatureKeys | None:
     """The publisher's public keys; None in a lab without. Raises `ConfigError`."""
     if config.catalog_key is None:
         return None
-    try:
-        return SignatureKeys.from_jwks(Path(config.catalog_key).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"catalog_key: {config.catalog_key}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"catalog_key: {config.catalog_key}: {error}") from None
+    return load_public(Path(config.catalog_key), SignatureKeys.from_jwks, named="catalog_key")
 
 
 def _recalled(path: Path) -> InForce | None:
